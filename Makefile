@@ -1,0 +1,56 @@
+# make repro                   set up and run the pipeline on params.yaml
+# make repro PROFILE=mldr-zh   the same with profiles/mldr-zh.yaml as params.yaml
+# make test, lint, bench       tests, linters, benchmarks
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+HARDWARE := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+export PATH := $(BIN):$(PATH)
+
+.PHONY: setup repro profile test lint format bench clean
+
+setup: $(VENV)/.installed-$(HARDWARE)
+
+$(VENV)/.installed-$(HARDWARE): $(wildcard requirements/*.txt)
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"error: Python 3.11 or newer is needed, $(PYTHON) is {v[0]}.{v[1]}; write make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements/$(HARDWARE).txt -r requirements/dev.txt
+	@touch $@
+
+repro: setup profile
+	@python -m embedtune.config params.yaml
+	@rm -f logs/comparison.txt
+	dvc repro
+	@test -f logs/comparison.txt || python -m stages.compare --show
+
+# A params.yaml that is neither the committed one nor a shipped profile is the user's own work: never overwrite it.
+profile:
+ifdef PROFILE
+	@test -f profiles/$(PROFILE).yaml || { echo "error: no profile '$(PROFILE)'; there are: $(basename $(notdir $(wildcard profiles/*.yaml)))" >&2; exit 1; }
+	@git diff --quiet HEAD -- params.yaml || for shipped in profiles/*.yaml none; do \
+		if [ "$$shipped" = none ]; then echo "error: params.yaml has edits of yours; commit or copy them, or undo them with 'git checkout params.yaml'" >&2; exit 1; fi; \
+		cmp -s params.yaml "$$shipped" && break; \
+	done
+	cp profiles/$(PROFILE).yaml params.yaml
+endif
+
+test: setup
+	python -m pytest
+
+lint: setup
+	ruff format --check .
+	ruff check .
+	mypy embedtune stages
+
+format: setup
+	ruff format .
+	ruff check --fix .
+
+bench: setup
+	python -m benchmarks.segmenting
+	python -m benchmarks.encoding
+	python -m benchmarks.pipeline
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

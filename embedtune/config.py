@@ -1,0 +1,329 @@
+"""The schema of params.yaml, and errors that name the key, the value found and what would be right.
+
+Every key must be present: a default hidden in code would be a parameter that DVC cannot see and `dvc params diff`
+cannot show. All problems of a file are reported together.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import sys
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import pydantic
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from embedtune.errors import EmbedTuneError, Problems
+
+MLDR_LANGUAGES = ("ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "pt", "ru", "th", "zh")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a right value looks like, in the words of the error message."""
+
+    text: str
+
+
+def _number(value: Any) -> Any:
+    """PyYAML reads `2e-5` (no dot) as a string, and true as a bool that Python counts as 1: mend both."""
+    if isinstance(value, bool):
+        raise ValueError("not a number")
+    if isinstance(value, str):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("not finite")
+    return value
+
+
+_AsNumber = BeforeValidator(_number)
+Share = Annotated[float, _AsNumber, Field(ge=0, le=1), Expected("a number from 0 to 1")]
+Positive = Annotated[float, _AsNumber, Field(gt=0), Expected("a number above 0")]
+NotNegative = Annotated[float, _AsNumber, Field(ge=0), Expected("a number of 0 or more")]
+Count = Annotated[int, _AsNumber, Field(ge=1), Expected("a whole number of 1 or more")]
+CountOrNone = Annotated[int, _AsNumber, Field(ge=0), Expected("a whole number of 0 or more")]
+Seed = Annotated[int, _AsNumber, Field(ge=0), Expected("a whole number of 0 or more")]
+Text = Annotated[str, Field(min_length=1), Expected("a text that is not empty")]
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitShares(_Section):
+    train: Share
+    dev: Share
+    test: Share
+
+
+class SampleSize(_Section):
+    documents: Annotated[int, _AsNumber, Field(ge=10), Expected("a whole number of 10 or more")]
+    train_queries: Count
+    dev_queries: Count
+    test_queries: Count
+
+
+class Dataset(_Section):
+    source: Literal["sample", "mldr", "local"]
+    repository: Text
+    language: Literal["ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "pt", "ru", "th", "zh"]
+    revision: Text
+    path: Text
+    format: Literal["mldr", "beir", "triplets", "pairs"]
+    split_shares: SplitShares
+    dev_queries: CountOrNone
+    on_bad_row: Literal["fail", "skip"]
+    shuffle_train_questions: bool
+    seed: Seed
+    sample: SampleSize
+
+
+class Model(_Section):
+    name: Text
+    revision: Text
+    path: Text
+    pooling: Literal["cls", "mean", "last_token"]
+    normalize: bool
+    query_instruction: str
+    passage_instruction: str
+
+
+class Segment(_Section):
+    max_tokens: Annotated[int, _AsNumber, Field(ge=8), Expected("a whole number of 8 or more")]
+    overlap_tokens: CountOrNone
+    max_passages: Annotated[Count | None, Expected("a whole number of 1 or more, or null for all passages")]
+
+
+class Encode(_Section):
+    precision: Precision
+    batch_tokens: Count
+    query_max_len: Count
+
+
+RankWindow = Annotated[tuple[Count, Count], Expected("two ranks [first, last], 1-based, such as [2, 20]")]
+OpenRankWindow = Annotated[
+    tuple[Count, Count | None] | None,
+    Expected("null for the whole corpus, or two ranks [first, last] whose last may be null, such as [1000, null]"),
+]
+
+
+class Mine(_Section):
+    source: Literal["search", "dataset", "both"]
+    negatives: Count
+    hard_share: Share
+    hard_ranks: RankWindow
+    random_ranks: OpenRankWindow
+    positive_passage: Literal["head", "best", "bm25"]
+    seed: Seed
+
+
+class Train(_Section):
+    num_train_epochs: Count
+    per_device_train_batch_size: Count
+    gradient_accumulation_steps: Count
+    train_group_size: Count
+    temperature: Positive
+    query_max_len: Count
+    passage_max_len: Count
+    learning_rate: Positive
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
+    warmup_ratio: Share
+    weight_decay: NotNegative
+    max_grad_norm: Positive
+    precision: Precision
+    gradient_checkpointing: bool
+    dataloader_drop_last: bool
+    dataloader_num_workers: CountOrNone
+    logging_steps: Count
+    save_strategy: Literal["no", "epoch"]
+    seed: Seed
+
+
+class Evaluate(_Section):
+    split: Literal["train", "dev", "test"]
+    cutoffs: Annotated[
+        tuple[Count, ...], Field(min_length=1), Expected("a list of ranks of 1 or more, such as [1, 10, 100]")
+    ]
+    index: Text
+
+
+class Params(_Section):
+    """params.yaml as typed values: one attribute a section, one attribute a key."""
+
+    dataset: Dataset
+    model: Model
+    segment: Segment
+    encode: Encode
+    mine: Mine
+    train: Train
+    evaluate: Evaluate
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check params.yaml. Raises EmbedTuneError naming every key that is unknown, missing or wrong."""
+    content = _read_yaml(path)
+    problems = Problems()
+    try:
+        params = Params.model_validate(content)
+    except pydantic.ValidationError as errors:
+        for where, what in _explained(errors, content).items():
+            problems.add(f"{path}: {where}", what)
+        problems.raise_if_any()
+        raise
+    _check_together(params, path, problems)
+    problems.raise_if_any()
+    return params
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys without a word; this refuses them."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key '{key_node.value}' stands twice in one section", problem_mark=key_node.start_mark
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except FileNotFoundError as error:
+        raise EmbedTuneError(f"{path}: no such file; run this in the project's root") from error
+    except UnicodeDecodeError as error:
+        raise EmbedTuneError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise EmbedTuneError(f"{path}{line}: not valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise EmbedTuneError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise EmbedTuneError(f"{path}: expected sections such as `dataset:` and `train:`, got {content!r}")
+    return content
+
+
+def _explained(errors: pydantic.ValidationError, content: dict[str, Any]) -> dict[str, str]:
+    """Key path -> message, one message a key even where pydantic tried several alternatives or elements."""
+    explained: dict[str, str] = {}
+    for error in errors.errors(include_url=False):
+        keys = [key for key in error["loc"] if isinstance(key, str) and key.isidentifier()]
+        section, field, known_keys = _resolve(keys)
+        where = ".".join(known_keys)
+        if error["type"] == "extra_forbidden":
+            unknown = keys[len(known_keys)]
+            explained[".".join([*known_keys, unknown])] = _unknown_key(unknown, section)
+        elif error["type"] == "missing" and error["loc"][-1] == known_keys[-1]:
+            explained[where] = f"missing; add it with {_expected(field)}"
+        elif where not in explained:
+            explained[where] = _wrong_value(_value_at(content, known_keys), _expected(field))
+    return explained
+
+
+def _value_at(content: Any, keys: list[str]) -> Any:
+    for key in keys:
+        content = content[key]
+    return content
+
+
+def _resolve(keys: list[str]) -> tuple[type[BaseModel], Any, list[str]]:
+    """The innermost section that `keys` leads to, the field there (or None), and the keys that exist."""
+    section: type[BaseModel] = Params
+    field: Any = None
+    for depth, key in enumerate(keys):
+        if key not in section.model_fields:
+            return section, field, keys[:depth]
+        field = section.model_fields[key]
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return section, field, keys[: depth + 1]
+        section = field.annotation
+    return section, field, keys
+
+
+def _expected(field: Any) -> str:
+    for extra in [*field.metadata, *_nested_metadata(field.annotation)]:
+        if isinstance(extra, Expected):
+            return extra.text
+    if get_origin(field.annotation) is Literal:
+        return "one of " + ", ".join(str(choice) for choice in get_args(field.annotation))
+    if field.annotation is bool:
+        return "true or false"
+    if field.annotation is str:
+        return "a text"
+    return "a section with the keys " + ", ".join(field.annotation.model_fields)
+
+
+def _nested_metadata(annotation: Any) -> list[Any]:
+    return [extra for part in get_args(annotation) for extra in getattr(part, "__metadata__", ())]
+
+
+def _unknown_key(key: str, section: type[BaseModel]) -> str:
+    close = difflib.get_close_matches(key, section.model_fields, n=1)
+    guess = f"; did you mean '{close[0]}'?" if close else ""
+    return f"unknown key{guess or '; known here: ' + ', '.join(section.model_fields)}"
+
+
+def _wrong_value(value: Any, expected: str) -> str:
+    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    message = f"expected {expected}, got {shown}"
+    is_percentage = isinstance(value, (int, float)) and not isinstance(value, bool) and 1 < value <= 100
+    if expected == "a number from 0 to 1" and is_percentage:
+        message += f"; for {value:g} % write {value / 100:g}"
+    return message
+
+
+def _check_together(params: Params, path: Path, problems: Problems) -> None:
+    """Rules between keys."""
+
+    def refuse(key: str, what: str) -> None:
+        problems.add(f"{path}: {key}", what)
+
+    shares = params.dataset.split_shares
+    total = shares.train + shares.dev + shares.test
+    if not math.isclose(total, 1, abs_tol=1e-6):
+        refuse("dataset.split_shares", f"expected train + dev + test to be 1, got {total:g}")
+    if params.segment.overlap_tokens * 2 > params.segment.max_tokens:
+        refuse(
+            "segment.overlap_tokens",
+            f"expected at most half of segment.max_tokens ({params.segment.max_tokens}), "
+            f"got {params.segment.overlap_tokens}",
+        )
+    for key, window in (("hard_ranks", params.mine.hard_ranks), ("random_ranks", params.mine.random_ranks)):
+        if window is not None and window[1] is not None and window[0] > window[1]:
+            refuse(f"mine.{key}", f"expected the first rank not to be above the last, got {list(window)}")
+    if params.train.train_group_size - 1 > params.mine.negatives:
+        refuse(
+            "train.train_group_size",
+            f"expected at most mine.negatives + 1 ({params.mine.negatives + 1}: one positive and its negatives), "
+            f"got {params.train.train_group_size}",
+        )
+    if params.model.name not in ("sample", "local") and "/" not in params.model.name:
+        refuse(
+            "model.name",
+            f"expected sample, local (the directory in model.path) or a hub id such as BAAI/bge-base-zh-v1.5, "
+            f"got {params.model.name!r}",
+        )
+    if params.model.name.startswith((".", "/", "~")):
+        refuse("model.name", f"for a model in a directory write `name: local` and `path: {params.model.name}`")
+
+
+def main() -> None:
+    """`python -m embedtune.config [file]`: check a parameter file without running anything."""
+    path = Path(sys.argv[1] if len(sys.argv) > 1 else "params.yaml")
+    try:
+        load_params(path)
+    except EmbedTuneError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Which device computes, and in which precision."""
+
+from __future__ import annotations
+
+import torch
+
+
+def pick_device() -> torch.device:
+    """The first CUDA GPU, else Apple's GPU, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def encoding_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype of weights and activations when encoding: auto is fp16 on a GPU, fp32 elsewhere."""
+    if precision == "auto":
+        precision = "fp16" if device.type == "cuda" else "fp32"
+    return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+
+
+def training_precision(precision: str, device: torch.device) -> str:
+    """fp32, fp16 or bf16 for mixed-precision training: auto is bf16 on a GPU that computes in it, fp16 on an older
+    one, fp32 elsewhere."""
+    if precision != "auto":
+        return precision
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"

@@ -1,0 +1,23 @@
+"""Words for lexical matching: character bigrams where a script has no spaces, lower-case words elsewhere."""
+
+from __future__ import annotations
+
+import re
+
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f\U00020000-\U0003ffff"  # Han, kana, Thai
+_RUNS = re.compile(rf"([{_UNSPACED}]+)|([^\W_{_UNSPACED}]+)")
+
+
+def terms(text: str) -> list[str]:
+    """The terms of a text, in order, repeated as often as they occur.
+
+    A run of one character is a term itself; a longer one gives its bigrams (Han, kana and Thai) or is one word.
+    """
+    found: list[str] = []
+    for match in _RUNS.finditer(text.lower()):
+        unspaced, word = match.groups()
+        if word or len(unspaced) == 1:
+            found.append(match.group())
+        else:
+            found.extend(unspaced[i : i + 2] for i in range(len(unspaced) - 1))
+    return found

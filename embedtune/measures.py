@@ -1,0 +1,60 @@
+"""Measures of a ranking, by ir_measures, and the files that keep them: TREC runs, per-query scores, metrics.
+
+Every question of the split counts, also one that retrieves nothing. Recall, NDCG (gain = relevance, discount log2)
+and reciprocal rank are trec_eval's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ir_measures
+import pandas as pd
+from ir_measures import RR, Qrel, R, ScoredDoc, nDCG
+
+from embedtune import files
+from embedtune.corpus import Query
+from embedtune.errors import EmbedTuneError
+from embedtune.search import Rankings
+
+FAMILIES = {"recall": R, "ndcg": nDCG, "mrr": RR}
+
+
+def per_query_scores(
+    queries: list[Query], rankings: Rankings, document_ids: list[str], cutoffs: list[int]
+) -> pd.DataFrame:
+    """One row a question (index query_id, in the split's order), one column a measure such as `recall@10`.
+
+    Raises EmbedTuneError when the split has no question.
+    """
+    if not queries:
+        raise EmbedTuneError("the split to evaluate has no question; check evaluate.split and metrics/data.json")
+    measures = {f"{name}@{k}": family @ k for k in cutoffs for name, family in FAMILIES.items()}
+    names = {measure: name for name, measure in measures.items()}
+    qrels = [Qrel(q.id, document, max(0, relevance)) for q in queries for document, relevance in q.judgments.items()]
+    run = [
+        ScoredDoc(query.id, document_ids[document], float(score))
+        for query, documents, scores in zip(queries, rankings.documents, rankings.scores, strict=True)
+        for document, score in zip(documents, scores, strict=True)
+        if document >= 0
+    ]
+    table = pd.DataFrame(0.0, index=pd.Index([query.id for query in queries], name="query_id"), columns=list(measures))
+    for metric in ir_measures.iter_calc(list(measures.values()), qrels, run):
+        table.loc[metric.query_id, names[metric.measure]] = metric.value
+    return table
+
+
+def write_run(path: Path, queries: list[Query], rankings: Rankings, document_ids: list[str], name: str) -> None:
+    """Write a TREC run: `query Q0 document rank score name`, ranks from 1, scores with all of float32's digits."""
+    with files.whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+        for query, documents, scores in zip(queries, rankings.documents, rankings.scores, strict=True):
+            for rank, (document, score) in enumerate(zip(documents, scores, strict=True), start=1):
+                if document >= 0:
+                    file.write(f"{query.id} Q0 {document_ids[document]} {rank} {score:.9g} {name}\n")
+
+
+def write_curve(path: Path, means: dict[str, float], cutoffs: list[int]) -> None:
+    """Write a CSV for a plot by cutoff: columns cutoff, recall, ndcg, mrr."""
+    rows = [{"cutoff": k} | {name: round(means[f"{name}@{k}"], 6) for name in FAMILIES} for k in cutoffs]
+    with files.whole_file(path) as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False)

@@ -1,0 +1,148 @@
+"""Exact search for documents by their best passage, with one rule for ties, on FAISS.
+
+FAISS finds candidate passages in float32; their scores are then computed anew in float64. Inner products of float16
+vectors of length 1 are exact there (products are multiples of 2**-48 and partial sums below 2), so that a score
+depends on the two vectors alone, never on batch, block or library. Ranks follow the score rounded to float32, and
+among equal scores the document id, descending, as trec_eval sorts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from embedtune.errors import EmbedTuneError
+
+BLOCK_ROWS = 65_536  # passages converted to float32 at a time: 200 MB at 768 dimensions
+RESCORE_BYTES = 200_000_000  # candidate vectors in float64 at a time
+FAISS_ERROR = 1e-5  # how far a float32 score may be from the exact one, for vectors of length 1
+
+Vectors = NDArray[np.float16]
+Candidates = Callable[[Vectors, int], tuple[NDArray[np.float32], NDArray[np.int64]]]
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """The best documents of each query, best first; all arrays (queries, depth), -1 where there are fewer.
+
+    `documents` are document numbers, `passages` the numbers of their best passages, `scores` float32.
+    """
+
+    documents: NDArray[np.int32]
+    passages: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+def rank_documents(
+    queries: Vectors,
+    passages: Vectors,
+    document: NDArray[np.int32],
+    document_ids: list[str],
+    depth: int,
+    index: str = "Flat",
+) -> Rankings:
+    """Rank documents by the inner product of their best passage with each query, the first `depth` of them.
+
+    `queries` (q, d) and `passages` (p, d) are float16; `document` (p,) is each passage's document number. `index` is
+    a FAISS factory string: Flat is exact, others may miss documents. Raises EmbedTuneError for a string FAISS refuses.
+    """
+    depth = min(depth, len(document_ids))
+    tie_order = np.empty(len(document_ids), dtype=np.int64)
+    tie_order[sorted(range(len(document_ids)), key=document_ids.__getitem__, reverse=True)] = np.arange(
+        len(document_ids)
+    )
+    exact = index == "Flat"
+    candidates = _flat(passages) if exact else _indexed(passages, index)
+    result = Rankings(
+        np.full((len(queries), depth), -1, dtype=np.int32),
+        np.full((len(queries), depth), -1, dtype=np.int64),
+        np.full((len(queries), depth), -np.inf, dtype=np.float32),
+    )
+    open_queries = np.arange(len(queries))
+    wanted = min(len(passages), 2 * depth + 16)
+    while len(open_queries):
+        found_scores, found = candidates(queries[open_queries], wanted)
+        chunk = max(1, RESCORE_BYTES // (8 * wanted * queries.shape[1]))
+        unfinished = []
+        for start in range(0, len(open_queries), chunk):
+            rows = slice(start, start + chunk)
+            scores = exact_scores(queries[open_queries[rows]], passages, found[rows])
+            for i, query in enumerate(open_queries[rows]):
+                ranked = _fold(found[start + i], scores[i], document, tie_order, depth)
+                whole = len(ranked[0]) == depth and found_scores[start + i, -1] < ranked[2][-1] - FAISS_ERROR
+                if wanted < len(passages) and not (whole if exact else len(ranked[0]) == depth):
+                    unfinished.append(query)
+                    continue
+                count = len(ranked[0])
+                result.documents[query, :count], result.passages[query, :count], result.scores[query, :count] = ranked
+        open_queries = np.array(unfinished, dtype=np.int64)
+        wanted = min(len(passages), 4 * wanted)
+    return result
+
+
+def exact_scores(queries: Vectors, passages: Vectors, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Inner products of each query (q, d) with its own passages `numbers` (q, k), rounded once; -1 scores -inf."""
+    gathered = passages[numbers.ravel()].reshape(*numbers.shape, -1).astype(np.float64)
+    scores = (gathered @ queries.astype(np.float64)[:, :, None])[:, :, 0].astype(np.float32)
+    return np.where(numbers < 0, np.float32(-np.inf), scores)
+
+
+def _fold(
+    found: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    document: NDArray[np.int32],
+    tie_order: NDArray[np.int64],
+    depth: int,
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
+    """One query's passages to its documents: (documents, their best passages, scores), at most `depth` of each."""
+    present = found >= 0
+    found, scores = found[present], scores[present]
+    documents = document[found]
+    order = np.lexsort((found, tie_order[documents], -scores))
+    _, first = np.unique(documents[order], return_index=True)
+    best = order[np.sort(first)[:depth]]
+    return documents[best], found[best], scores[best]
+
+
+def _flat(passages: Vectors) -> Candidates:
+    """Brute force, block by block through the array, which may be mapped from disk."""
+
+    def search(queries: Vectors, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        queries32 = np.ascontiguousarray(queries, dtype=np.float32)
+        scores = np.empty((len(queries), 0), dtype=np.float32)
+        numbers = np.empty((len(queries), 0), dtype=np.int64)
+        for start in range(0, len(passages), BLOCK_ROWS):
+            block = np.ascontiguousarray(passages[start : start + BLOCK_ROWS], dtype=np.float32)
+            block_scores, block_numbers = faiss.knn(
+                queries32, block, min(count, len(block)), metric=faiss.METRIC_INNER_PRODUCT
+            )
+            scores = np.concatenate([scores, block_scores], axis=1)
+            numbers = np.concatenate([numbers, block_numbers + start], axis=1)
+            if scores.shape[1] > count:
+                best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+                scores, numbers = np.take_along_axis(scores, best, 1), np.take_along_axis(numbers, best, 1)
+        return scores, numbers
+
+    return search
+
+
+def _indexed(passages: Vectors, factory: str) -> Candidates:
+    """Search in an index built here, in memory, by FAISS's factory string."""
+    try:
+        index = faiss.index_factory(passages.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+        if not index.is_trained:
+            index.train(np.ascontiguousarray(passages, dtype=np.float32))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1]
+        raise EmbedTuneError(f"params.yaml: evaluate.index: FAISS refuses {factory!r}: {reason}") from error
+    for start in range(0, len(passages), BLOCK_ROWS):
+        index.add(np.ascontiguousarray(passages[start : start + BLOCK_ROWS], dtype=np.float32))
+
+    def search(queries: Vectors, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        return index.search(np.ascontiguousarray(queries, dtype=np.float32), count)
+
+    return search

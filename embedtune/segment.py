@@ -1,0 +1,202 @@
+"""Cut documents into passages: tokenise each document once, cut at word boundaries, write passages.py's layout.
+
+One thread tokenises the next batch (the tokenizer's own threads use every core, without the interpreter's lock) while
+this one cuts and writes the batch before it. Memory holds a few batches, whatever the size of the corpus. Where only
+the head of a document is kept, only as much of its text is tokenised as the head can need.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tokenizers import Encoding, Tokenizer
+from tqdm import tqdm
+
+from embedtune import files
+from embedtune.corpus import Document, read_corpus
+from embedtune.errors import EmbedTuneError
+from embedtune.passages import DOCUMENT_SCHEMA, PASSAGE_SCHEMA
+
+BATCH_CHARACTERS = 400_000  # an encoding takes some hundred bytes a token: about 40 MB a batch, two or three at a time
+HEAD_CHARACTERS_PER_TOKEN = 6  # enough for nearly every head; a text that needs more is tokenised whole
+HEAD_SPARE_TOKENS = 32  # tokens near the end of a shortened text may come out otherwise than in the whole text
+
+T = TypeVar("T")
+Window = tuple[int, int]
+
+
+def write_passages(
+    corpus: Path,
+    tokenizer: Tokenizer,
+    target: Path,
+    *,
+    max_tokens: int,
+    frame_tokens: int,
+    overlap_tokens: int,
+    max_passages: int | None,
+) -> dict[str, Any]:
+    """Cut every document of `corpus` (corpus.jsonl) into passages and write them to the directory `target`.
+
+    A passage has at most `max_tokens` tokens, of which `frame_tokens` are left for special tokens and instruction.
+    `max_passages` keeps the first ones of each document (None: all). Returns the counts that meta.json holds.
+    Raises EmbedTuneError when no room is left for content.
+    """
+    size = max_tokens - frame_tokens
+    if size <= 2 * overlap_tokens:
+        raise EmbedTuneError(
+            f"params.yaml: segment.max_tokens: {max_tokens} leaves {size} tokens for text after special tokens and "
+            f"model.passage_instruction ({frame_tokens}); expected more than twice segment.overlap_tokens "
+            f"({overlap_tokens})"
+        )
+    head_tokens = None if max_passages is None else size + (max_passages - 1) * (size - overlap_tokens)
+    dtype = np.uint16 if tokenizer.get_vocab_size() <= 2**16 else np.uint32
+    counts = {"documents": 0, "passages": 0, "tokens": 0, "documents_without_tokens": 0}
+    with (
+        (target / "token_ids.bin").open("wb") as token_file,
+        pq.ParquetWriter(target / "passages.parquet", PASSAGE_SCHEMA) as passage_table,
+        pq.ParquetWriter(target / "documents.parquet", DOCUMENT_SCHEMA) as document_table,
+        tqdm(total=corpus.stat().st_size, unit="B", unit_scale=True, desc="segment") as progress,
+    ):
+        for batch, encodings in _encoded(read_corpus(corpus), tokenizer, head_tokens):
+            rows: dict[str, list[int]] = {name: [] for name in PASSAGE_SCHEMA.names}
+            first_passages = []
+            for document, encoding in zip(batch, encodings, strict=True):
+                first_passages.append(counts["passages"] + len(rows["document"]))
+                spans = list(windows(encoding, size, overlap_tokens, max_passages))
+                _add_rows(rows, counts["documents"], document.text, encoding, spans, counts["tokens"])
+                ids = np.array(encoding.ids[: spans[-1][1]], dtype=dtype)
+                token_file.write(ids.tobytes())
+                counts["tokens"] += len(ids)
+                counts["documents"] += 1
+                counts["documents_without_tokens"] += not len(ids)
+            passage_table.write_table(pa.table(rows, schema=PASSAGE_SCHEMA))
+            document_table.write_table(
+                pa.table(
+                    [[d.id for d in batch], [d.offset for d in batch], first_passages],
+                    schema=DOCUMENT_SCHEMA,
+                )
+            )
+            counts["passages"] += len(rows["document"])
+            progress.update(sum(document.size for document in batch))
+    meta = {"dtype": np.dtype(dtype).name, "max_tokens": max_tokens, **counts}
+    files.write_json(target / "meta.json", meta)
+    return meta
+
+
+def windows(encoding: Encoding, size: int, overlap: int, limit: int | None) -> Iterator[Window]:
+    """Token ranges [start, end) of at most `size` tokens that cover the encoding, the first `limit` of them.
+
+    Each begins and ends between words, unless a single word fills more than half of it, and begins `overlap` tokens
+    (or a few more, to the start of a word) before its predecessor's end. A last range of less than half the size
+    reaches back to be a full one: the tail of a document alone says little. A text without tokens gives one empty range.
+    """
+    count = len(encoding)
+    start = produced = 0
+    while True:
+        end = start + size
+        end = count if end >= count else _back_to_word_start(encoding, end, start + size // 2)
+        yield start, end
+        produced += 1
+        if end == count or produced == limit:
+            return
+        start = max(_back_to_word_start(encoding, end - overlap, start), start + 1)
+        if count - start < size // 2:
+            start = _next_word_start(encoding, count - size, start)
+
+
+def _begins_word(encoding: Encoding, token: int) -> bool:
+    return token == 0 or encoding.token_to_word(token) != encoding.token_to_word(token - 1)
+
+
+def _back_to_word_start(encoding: Encoding, token: int, lowest: int) -> int:
+    """The nearest token at or before `token` that begins a word, or `token` itself if none does above `lowest`."""
+    return next((i for i in range(token, lowest, -1) if _begins_word(encoding, i)), token)
+
+
+def _next_word_start(encoding: Encoding, token: int, highest: int) -> int:
+    """The nearest token at or after `token` that begins a word, or `highest` if none does below it."""
+    return next((i for i in range(token, highest) if _begins_word(encoding, i)), highest)
+
+
+def _add_rows(
+    rows: dict[str, list[int]], document: int, text: str, encoding: Encoding, spans: list[Window], token_start: int
+) -> None:
+    for start, end in spans:
+        char_start = _chars(encoding, start)[0] if end > start else 0
+        char_end = _chars(encoding, end - 1)[1] if end > start else 0
+        rows["document"].append(document)
+        rows["token_start"].append(token_start + start)
+        rows["token_count"].append(end - start)
+        rows["char_start"].append(char_start)
+        rows["char_end"].append(char_end)
+        rows["text_hash"].append(text_hash(text[char_start:char_end]))
+
+
+def _chars(encoding: Encoding, token: int) -> Window:
+    span = encoding.token_to_chars(token)
+    assert span is not None, "a token of a text without special tokens has characters"
+    return span
+
+
+def text_hash(text: str) -> int:
+    """A 64-bit hash (BLAKE2b) by which passages of equal text are told; white space around the text does not count."""
+    return int.from_bytes(hashlib.blake2b(text.strip().encode(), digest_size=8).digest(), "little")
+
+
+def _encoded(
+    documents: Iterable[Document], tokenizer: Tokenizer, head_tokens: int | None
+) -> Iterator[tuple[list[Document], list[Encoding]]]:
+    def encode(batch: list[Document]) -> list[Encoding]:
+        if head_tokens is None:
+            return _encode([document.text for document in batch], tokenizer)
+        return _encode_heads([document.text for document in batch], tokenizer, head_tokens)
+
+    return _one_ahead(encode, _batches(documents, head_tokens))
+
+
+def _encode(texts: list[str], tokenizer: Tokenizer) -> list[Encoding]:
+    return tokenizer.encode_batch(texts, add_special_tokens=False)
+
+
+def _encode_heads(texts: list[str], tokenizer: Tokenizer, tokens: int) -> list[Encoding]:
+    """Encodings whose first `tokens` tokens are those of the whole text."""
+    enough = tokens + HEAD_SPARE_TOKENS
+    cut = enough * HEAD_CHARACTERS_PER_TOKEN
+    encodings = _encode([text[:cut] for text in texts], tokenizer)
+    short = [i for i, text in enumerate(texts) if len(text) > cut and len(encodings[i]) < enough]
+    for i, encoding in zip(short, _encode([texts[i] for i in short], tokenizer), strict=True):
+        encodings[i] = encoding
+    return encodings
+
+
+def _batches(documents: Iterable[Document], head_tokens: int | None) -> Iterator[list[Document]]:
+    longest = None if head_tokens is None else (head_tokens + HEAD_SPARE_TOKENS) * HEAD_CHARACTERS_PER_TOKEN
+    batch: list[Document] = []
+    characters = 0
+    for document in documents:
+        batch.append(document)
+        characters += len(document.text) if longest is None else min(len(document.text), longest)
+        if characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _one_ahead(work: Callable[[list[T]], Any], batches: Iterator[list[T]]) -> Iterator[tuple[list[T], Any]]:
+    """(batch, work(batch)) in order, the next batch's work under way while this one's result is used."""
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        pending = [(batch, worker.submit(work, batch)) for batch in islice(batches, 2)]
+        while pending:
+            batch, future = pending.pop(0)
+            result = future.result()
+            pending += [(following, worker.submit(work, following)) for following in islice(batches, 1)]
+            yield batch, result

@@ -1,0 +1,44 @@
+"""convert: turn the raw data set into BEIR's layout, complete its splits, and count what there is."""
+
+import contextlib
+from pathlib import Path
+
+from embedtune import cli, files
+from embedtune.config import load_params
+from embedtune.convert import CorpusWriter, complete_splits, convert, shuffle_questions
+from embedtune.corpus import write_qrels, write_queries
+from embedtune.layouts import BadRows, open_layout
+
+
+def main() -> None:
+    """Write data/corpus.jsonl, data/queries, data/qrels, data/skipped.jsonl and metrics/data.json."""
+    params = load_params()
+    layout_format = params.dataset.format if params.dataset.source == "local" else "mldr"
+    language = params.dataset.language if params.dataset.source != "sample" else "zh"
+    with contextlib.ExitStack() as outputs:
+        skipped_path = outputs.enter_context(files.whole_file(Path("data/skipped.jsonl")))
+        skipped = outputs.enter_context(skipped_path.open("wb"))
+        corpus_path = outputs.enter_context(files.whole_file(Path("data/corpus.jsonl")))
+        corpus_file = outputs.enter_context(corpus_path.open("wb"))
+        queries_directory = outputs.enter_context(files.whole_directory(Path("data/queries")))
+        qrels_directory = outputs.enter_context(files.whole_directory(Path("data/qrels")))
+
+        bad_rows = BadRows(skipped if params.dataset.on_bad_row == "skip" else None)
+        layout = open_layout(Path("data/raw"), layout_format, language, bad_rows)
+        questions, counts = convert(layout, CorpusWriter(corpus_file), bad_rows)
+        shares = params.dataset.split_shares.model_dump()
+        splits, split_counts = complete_splits(questions, shares, params.dataset.dev_queries, params.dataset.seed)
+        if params.dataset.shuffle_train_questions:
+            shuffle_questions(splits["train"], params.dataset.seed)
+        for split, queries in splits.items():
+            write_queries(queries_directory, split, queries)
+            write_qrels(qrels_directory, split, queries)
+    files.write_json(Path("metrics/data.json"), counts | split_counts)
+    sizes = ", ".join(f"{len(queries)} {split}" for split, queries in splits.items())
+    cli.say(f"convert: wrote {counts['documents']} documents to data/corpus.jsonl; questions: {sizes}")
+    if bad_rows.count:
+        cli.say(f"convert: set aside {bad_rows.count} bad rows in data/skipped.jsonl")
+
+
+if __name__ == "__main__":
+    cli.run(main)

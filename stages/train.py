@@ -1,0 +1,111 @@
+"""train: fine-tune the base model on the mined rows."""
+
+import hashlib
+import platform
+import shutil
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from embedtune import cli, files
+from embedtune.config import load_params
+from embedtune.device import pick_device, training_precision
+from embedtune.model import check_length, read_settings, save_model
+from embedtune.passages import open_passages
+from embedtune.tokenization import frame, load_tokenizer, tokenize_queries
+from embedtune.train import train
+from embedtune.training_data import TrainingSet, read_mined
+
+
+def run_name(settings: str, *inputs: Path) -> str:
+    """A short name that differs wherever the parameters or the content of an input file do."""
+    digest = hashlib.sha256(settings.encode())
+    for path in inputs:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def main() -> None:
+    """Write models/finetuned, metrics/training.json and metrics/plots/training.csv."""
+    params = load_params()
+    base, mined_path = Path("models/base"), Path("data/mined/train.jsonl")
+    settings = read_settings(base)
+    check_length("train.query_max_len", params.train.query_max_len, settings)
+    check_length("train.passage_max_len", params.train.passage_max_len, settings)
+    tokenizer = load_tokenizer(base)
+    rows = read_mined(mined_path)
+    texts = [row.query for row in rows]
+    training_set = TrainingSet(
+        rows,
+        tokenize_queries(tokenizer, texts, settings.query_instruction, params.train.query_max_len),
+        open_passages(Path("data/passages")),
+        frame(tokenizer, settings.passage_instruction),
+        group_size=params.train.train_group_size,
+        passage_max_len=params.train.passage_max_len,
+        seed=params.train.seed,
+    )
+    options = params.train.model_dump(
+        exclude={"train_group_size", "query_max_len", "passage_max_len", "precision", "save_strategy"}
+    )
+    device = pick_device()
+    precision = training_precision(params.train.precision, device)
+    run = run_name(params.train.model_dump_json(), mined_path, *sorted(base.glob("*.safetensors")))
+    checkpoints = Path("checkpoints") / run
+
+    def save_epoch(backbone: torch.nn.Module, epoch: int) -> None:
+        with files.whole_directory(checkpoints / f"epoch-{epoch}") as target:
+            save_model(backbone, base, target)
+
+    keep_epochs = params.train.save_strategy == "epoch"
+    cli.say(f"train: {len(rows)} questions on {device} in {precision}; TensorBoard: logs/tensorboard/{run}")
+    started = time.time()
+    with files.whole_directory(Path("models/finetuned")) as target:
+        backbone, log = train(
+            base,
+            settings,
+            training_set,
+            **options,
+            precision=precision,
+            tensorboard=Path("logs/tensorboard") / run,
+            scratch=Path("logs/trainer"),
+            save_epoch=save_epoch if keep_epochs else None,
+        )
+        save_model(backbone, base, target)
+    seconds = time.time() - started
+    curve = pd.DataFrame(log)[["step", "epoch", "loss", "accuracy", "learning_rate"]].round(8)
+    with files.whole_file(Path("metrics/plots/training.csv")) as partial:
+        curve.to_csv(partial, index=False)
+    steps = int(curve["step"].iloc[-1])
+    files.write_json(
+        Path("metrics/training.json"),
+        {
+            "questions": len(rows),
+            "steps": steps,
+            "first_loss": float(curve["loss"].iloc[0]),
+            "last_loss": float(curve["loss"].iloc[-1]),
+            "last_accuracy": float(curve["accuracy"].iloc[-1]),
+            "parameters": sum(p.numel() for p in backbone.parameters()),
+        },
+    )
+    hardware = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
+    files.write_json(
+        Path("logs/training.json"),
+        {
+            "seconds": seconds,
+            "questions_per_second": steps * params.train.per_device_train_batch_size / seconds,
+            "peak_gpu_bytes": torch.cuda.max_memory_allocated() if device.type == "cuda" else 0,
+            "device": str(device),
+            "hardware": hardware,
+            "precision": precision,
+        },
+    )
+    where = f"; a model after each epoch in {checkpoints}" if keep_epochs else ""
+    cli.say(f"train: wrote models/finetuned after {steps} steps in {seconds:.0f} s{where}")
+    shutil.rmtree("logs/trainer", ignore_errors=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)
