@@ -94,8 +94,8 @@ def write_passages(
 def windows(encoding: Encoding, size: int, overlap: int, limit: int | None) -> Iterator[Window]:
     """Token ranges [start, end) of at most `size` tokens that cover the encoding, the first `limit` of them.
 
-    Each begins and ends between words, unless a single word fills more than half of it, and begins `overlap` tokens
-    (or a few more, to the start of a word) before its predecessor's end. A last range of less than half the size
+    Each begins and ends between words, unless one word fills more than half of it, and begins `overlap` tokens (or a
+    few more, to the start of a word) before its predecessor's end. A last range of less than half the size
     reaches back to be a full one: the tail of a document alone says little. A text without tokens gives one empty range.
     """
     count = len(encoding)
