@@ -52,7 +52,7 @@ def write_passages(
     size = max_tokens - frame_tokens
     if size <= 2 * overlap_tokens:
         raise EmbedTuneError(
-            f"params.yaml: segment.max_tokens: {max_tokens} leaves {size} tokens for text after special tokens and "
+            f"params.yaml: segment.max_tokens: {max_tokens} leaves {size} tokens for text, special tokens and "
             f"model.passage_instruction ({frame_tokens}); expected more than twice segment.overlap_tokens "
             f"({overlap_tokens})"
         )
@@ -95,8 +95,8 @@ def windows(encoding: Encoding, size: int, overlap: int, limit: int | None) -> I
     """Token ranges [start, end) of at most `size` tokens that cover the encoding, the first `limit` of them.
 
     Each begins and ends between words, unless one word fills more than half of it, and begins `overlap` tokens (or a
-    few more, to the start of a word) before its predecessor's end. A last range of less than half the size
-    reaches back to be a full one: the tail of a document alone says little. A text without tokens gives one empty range.
+    few more, to the start of a word) before its predecessor's end. A last range of less than half the size reaches
+    back to be a full one: the tail of a document alone says little. A text without tokens gives one empty range.
     """
     count = len(encoding)
     start = produced = 0
