@@ -12,12 +12,11 @@ from array import array
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from tqdm import tqdm
-
 from embedtune import files
 from embedtune.corpus import SPLITS, Query
 from embedtune.errors import EmbedTuneError
 from embedtune.layouts import BadRows, Layout, Passage, Row
+from embedtune.progress import bar
 from embedtune.seeds import generator
 
 
@@ -64,7 +63,7 @@ def convert(layout: Layout, corpus: CorpusWriter, bad_rows: BadRows) -> tuple[di
     Rows of one split that ask the same question without an id are merged into one question. Raises EmbedTuneError
     for rows that cannot be used, unless `bad_rows` sets them aside, and where no question or document is left.
     """
-    for row in tqdm(layout.corpus(), unit=" documents", desc="convert"):
+    for row in bar(layout.corpus(), unit=" documents", desc="convert"):
         if row.id in corpus.fingerprints:
             bad_rows.refuse(row.where, f"id {row.id!r} stands twice in the corpus; ids must be unique", row.raw)
         else:
@@ -73,7 +72,7 @@ def convert(layout: Layout, corpus: CorpusWriter, bad_rows: BadRows) -> tuple[di
     questions: dict[str, list[Query]] = {}
     for split in (split for split in SPLITS if split in layout.splits):
         by_id: dict[str, Query] = {}
-        for question in tqdm(layout.splits[split](), unit=" questions", desc=f"convert {split}"):
+        for question in bar(layout.splits[split](), unit=" questions", desc=f"convert {split}"):
             merged += _take(question, by_id, corpus, bad_rows)
         questions[split] = list(by_id.values())
     bad_rows.raise_if_fatal()

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
-from tqdm import tqdm
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from embedtune.errors import EmbedTuneError
+from embedtune.progress import bar
 
 
 def load_encoder(directory: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
@@ -64,7 +64,7 @@ def encode(
     padding included (but at least one sequence). Raises EmbedTuneError where a vector is not finite.
     """
     pending: tuple[NDArray[np.intp], torch.Tensor] | None = None
-    with tqdm(total=len(lengths), unit=" texts", desc=description) as progress:
+    with bar(total=len(lengths), unit=" texts", desc=description) as progress:
         for rows in length_sorted_batches(lengths, batch_tokens):
             ids, mask = pad([sequence(row) for row in rows], pad_id)
             input_ids = torch.from_numpy(ids).to(model.device, non_blocking=True)

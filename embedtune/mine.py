@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from embedtune.corpus import Query
 from embedtune.errors import EmbedTuneError
 from embedtune.passages import Passages
 from embedtune.positives import Choose, best_passage
+from embedtune.progress import bar
 from embedtune.search import Rankings, Vectors, exact_scores
 from embedtune.seeds import generator
 
@@ -88,7 +88,7 @@ def mine(pool: Pool, choose_positive: Choose, recipe: Recipe) -> Iterator[Mined]
 
     Raises EmbedTuneError where `source: dataset` meets a question without negatives of its own.
     """
-    for query in tqdm(range(len(pool.queries)), unit=" questions", desc="mine"):
+    for query in bar(range(len(pool.queries)), unit=" questions", desc="mine"):
         relevant = [pool.number_of[document] for document in pool.queries[query].relevant()]
         mined = Mined(query, [choose_positive(query, document) for document in relevant])
         rng = generator(recipe.seed, "mine", pool.queries[query].id)

@@ -18,12 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tokenizers import Encoding, Tokenizer
-from tqdm import tqdm
 
 from embedtune import files
 from embedtune.corpus import Document, read_corpus
 from embedtune.errors import EmbedTuneError
 from embedtune.passages import DOCUMENT_SCHEMA, PASSAGE_SCHEMA
+from embedtune.progress import bar
 
 BATCH_CHARACTERS = 400_000  # an encoding takes some hundred bytes a token: about 40 MB a batch, two or three at a time
 HEAD_CHARACTERS_PER_TOKEN = 6  # enough for nearly every head; a text that needs more is tokenised whole
@@ -63,7 +63,7 @@ def write_passages(
         (target / "token_ids.bin").open("wb") as token_file,
         pq.ParquetWriter(target / "passages.parquet", PASSAGE_SCHEMA) as passage_table,
         pq.ParquetWriter(target / "documents.parquet", DOCUMENT_SCHEMA) as document_table,
-        tqdm(total=corpus.stat().st_size, unit="B", unit_scale=True, desc="segment") as progress,
+        bar(total=corpus.stat().st_size, unit="B", unit_scale=True, desc="segment") as progress,
     ):
         for batch, encodings in _encoded(read_corpus(corpus), tokenizer, head_tokens):
             rows: dict[str, list[int]] = {name: [] for name in PASSAGE_SCHEMA.names}

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from FlagEmbedding.finetune.embedder.encoder_only.base import BiEncoderOnlyEmbedderModel, EncoderOnlyEmbedderTrainer
 from torch.utils.data import Sampler
-from tqdm import tqdm
 from transformers import AutoModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from embedtune.encode import pad_token_id
 from embedtune.errors import EmbedTuneError
 from embedtune.model import Settings
+from embedtune.progress import bar
 from embedtune.training_data import EpochSampler, TrainingSet, collate
 
 SaveModel = Callable[[torch.nn.Module, int], None]  # (backbone, epochs done)
@@ -66,7 +66,7 @@ class ProgressBar(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Open the bar."""
-        self.bar = tqdm(total=state.max_steps, unit=" steps", desc="train")
+        self.bar = bar(total=state.max_steps, unit=" steps", desc="train")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Advance the bar."""

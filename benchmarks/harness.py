@@ -1,0 +1,74 @@
+"""Fair timing: contenders run in turn, each run in a fresh process, medians of several rounds, hardware named."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("torch", "transformers", "tokenizers", "FlagEmbedding", "sentence-transformers", "faiss-cpu", "numpy")
+
+
+def timed(work: Callable[[], Any]) -> None:
+    """Run `work` and print its seconds and this process's peak memory as a JSON line: a contender's whole main."""
+    started = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
+
+
+def interleaved(module: str, contenders: list[str], arguments: list[str], rounds: int) -> dict[str, dict[str, float]]:
+    """Run `python -m module CONTENDER *arguments` for each contender in turn, `rounds` times; medians by contender."""
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
+    for turn in range(rounds):
+        for name in contenders:
+            command = [sys.executable, "-m", module, name, *arguments]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                sys.exit(f"{name} failed:\n{done.stderr}")
+            runs[name].append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"round {turn + 1}/{rounds} {name}: {runs[name][-1]['seconds']:.2f} s", file=sys.stderr, flush=True)
+    return {
+        name: {key: statistics.median(run[key] for run in results) for key in results[0]}
+        for name, results in runs.items()
+    }
+
+
+def write_result(name: str, result: dict[str, Any]) -> None:
+    """Write results/<name>.json with the hardware and the packages' versions beside it, and print it."""
+    whole = {"hardware": hardware(), "packages": {package: _version(package) for package in PACKAGES}, **result}
+    text = json.dumps(whole, indent=2)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+    print(text)
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores at hand, memory in GB and GPU."""
+    import torch
+
+    cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = next((line.split(":")[1].strip() for line in cpuinfo.splitlines() if "model name" in line), "")
+    return {
+        "processor": model or platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except ImportError:
+        return None

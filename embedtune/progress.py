@@ -1,0 +1,15 @@
+"""Progress bars: on a terminal they move; in a log they are a line now and then."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+LOG_SECONDS = 30.0  # between two lines where stderr is no terminal
+
+
+def bar(*arguments: Any, **options: Any) -> Any:
+    """tqdm on stderr, updated ten times a second on a terminal, else every `LOG_SECONDS`."""
+    return tqdm(*arguments, mininterval=0.1 if sys.stderr.isatty() else LOG_SECONDS, **options)
