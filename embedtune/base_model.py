@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from embedtune.errors import EmbedTuneError
 from embedtune.model import Settings, write_settings
+from embedtune.progress import quiet_transformers
 
 UNLIMITED = 1_000_000  # a tokenizer without a limit of its own gives a huge number
 
@@ -20,8 +20,7 @@ def prepare_model(
 
     Weights keep their precision. Raises EmbedTuneError when `source` is not such a model.
     """
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet_transformers()
     if not (source / "config.json").is_file():
         raise EmbedTuneError(f"{source}: no config.json; expected a model directory in Hugging Face's layout")
     try:

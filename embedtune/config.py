@@ -41,6 +41,11 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _no(value: Any) -> Any:
+    """YAML 1.1 reads an unquoted `no` as false, and `dvc exp run -S` writes it unquoted."""
+    return "no" if value is False else value
+
+
 _AsNumber = BeforeValidator(_number)
 Share = Annotated[float, _AsNumber, Field(ge=0, le=1), Expected("a number from 0 to 1")]
 Positive = Annotated[float, _AsNumber, Field(gt=0), Expected("a number above 0")]
@@ -141,7 +146,7 @@ class Train(_Section):
     dataloader_drop_last: bool
     dataloader_num_workers: CountOrNone
     logging_steps: Count
-    save_strategy: Literal["no", "epoch"]
+    save_strategy: Annotated[Literal["no", "epoch"], BeforeValidator(_no)]
     seed: Seed
 
 

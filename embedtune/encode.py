@@ -14,15 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging
 
 from embedtune.errors import EmbedTuneError
-from embedtune.progress import bar
+from embedtune.progress import bar, quiet_transformers
 
 
 def load_encoder(directory: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """The model in `directory`, on `device`, in `dtype`, without dropout."""
-    logging.disable_progress_bar()
+    quiet_transformers()
     model = AutoModel.from_pretrained(directory, dtype=dtype, local_files_only=True)
     return model.to(device).eval()
 

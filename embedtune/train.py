@@ -18,7 +18,7 @@ from transformers.trainer_callback import PrinterCallback
 from embedtune.encode import pad_token_id
 from embedtune.errors import EmbedTuneError
 from embedtune.model import Settings
-from embedtune.progress import bar
+from embedtune.progress import bar, quiet_transformers
 from embedtune.training_data import EpochSampler, TrainingSet, collate
 
 SaveModel = Callable[[torch.nn.Module, int], None]  # (backbone, epochs done)
@@ -69,8 +69,9 @@ class ProgressBar(TrainerCallback):
         self.bar = bar(total=state.max_steps, unit=" steps", desc="train")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Advance the bar."""
+        """Advance the bar; the last step is logged, whatever `logging_steps` is."""
         self.bar.update(state.global_step - self.bar.n)
+        control.should_log |= state.global_step == state.max_steps
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
@@ -136,6 +137,7 @@ def train(
             f"params.yaml: train.per_device_train_batch_size: {batch} is more than the {len(training_set)} training "
             "questions, and train.dataloader_drop_last drops the incomplete batch; lower the one or turn off the other"
         )
+    quiet_transformers()
     steps = math.ceil(batches / gradient_accumulation_steps) * num_train_epochs
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(tensorboard)
     arguments = TrainingArguments(
@@ -150,7 +152,7 @@ def train(
         max_grad_norm=max_grad_norm,
         fp16=precision == "fp16",
         bf16=precision == "bf16",
-        gradient_checkpointing=gradient_checkpointing,
+        activation_checkpointing=gradient_checkpointing,
         dataloader_drop_last=dataloader_drop_last,
         dataloader_num_workers=dataloader_num_workers,
         dataloader_pin_memory=torch.cuda.is_available(),

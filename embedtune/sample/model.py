@@ -13,11 +13,14 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
+from embedtune.progress import quiet_transformers
+
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def write_sample_model(target: Path, seed: int = 0) -> None:
     """Write weights (fp32, 2 layers of 128, 1.2 million parameters), config and tokenizer to the directory `target`."""
+    quiet_transformers()
     vocabulary = _vocabulary()
     (target / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     tokenizer = BertTokenizer(vocab=str(target / "vocab.txt"), model_max_length=512)

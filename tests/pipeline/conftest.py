@@ -1,0 +1,105 @@
+"""A copy of the project in a temporary folder, small parameters, and one finished `dvc repro` shared by the tests."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "dataset": {
+        "dev_queries": 0,
+        "sample": {"documents": 40, "train_queries": 96, "dev_queries": 20, "test_queries": 60},
+    },
+    "train": {"num_train_epochs": 2, "per_device_train_batch_size": 16},
+}
+
+
+@dataclass
+class Project:
+    """A checkout of the project with commands run in it."""
+
+    root: Path
+
+    def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command with this environment's programs first on the path; fail the test on a bad exit code."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        env = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", **environment}
+        done = subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True)
+        assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def repro(self, *arguments: str) -> set[str]:
+        """`dvc repro`; returns the names of the stages that ran."""
+        done = self.run("dvc", "repro", *arguments)
+        return {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
+
+    def edit(self, **sections: dict[str, Any]) -> None:
+        """Set keys of params.yaml."""
+        path = self.root / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        merge(params, sections)
+        path.write_text(yaml.safe_dump(params, allow_unicode=True))
+
+    def metrics(self, name: str) -> dict[str, Any]:
+        """A file of metrics/."""
+        return json.loads((self.root / "metrics" / f"{name}.json").read_text())
+
+    def commit(self) -> None:
+        """Commit everything that git does not ignore."""
+        self.run("git", "add", "--all")
+        self.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "state")
+
+
+def merge(params: dict[str, Any], changes: dict[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            merge(params[key], value)
+        else:
+            params[key] = value
+
+
+def checkout(target: Path) -> Project:
+    """The working tree's files (not those git ignores) as a fresh repository with one commit."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    project = Project(target)
+    project.run("git", "init", "--quiet")
+    return project
+
+
+def copy(project: Project, target: Path) -> Project:
+    """The project with its outputs and cache, to be changed."""
+    shutil.copytree(project.root, target, symlinks=True)
+    return Project(target)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project after `dvc repro` with small parameters, committed. Tests must not change it: `copy` it."""
+    project = checkout(tmp_path_factory.mktemp("finished"))
+    project.edit(**SMALL)
+    project.repro()
+    project.commit()
+    return project
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Project:
+    """A copy of the finished project."""
+    return copy(finished, tmp_path / "project")
