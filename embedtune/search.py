@@ -19,6 +19,7 @@ from embedtune.errors import EmbedTuneError
 
 BLOCK_ROWS = 65_536  # passages converted to float32 at a time: 200 MB at 768 dimensions
 RESCORE_BYTES = 200_000_000  # candidate vectors in float64 at a time
+GPU_CANDIDATES = 2_048  # what FAISS can sort on a GPU; a deeper search runs on the CPU
 FAISS_ERROR = 1e-5  # how far a float32 score may be from the exact one, for vectors of length 1
 
 Vectors = NDArray[np.float16]
@@ -117,9 +118,7 @@ def _flat(passages: Vectors) -> Candidates:
         numbers = np.empty((len(queries), 0), dtype=np.int64)
         for start in range(0, len(passages), BLOCK_ROWS):
             block = np.ascontiguousarray(passages[start : start + BLOCK_ROWS], dtype=np.float32)
-            block_scores, block_numbers = faiss.knn(
-                queries32, block, min(count, len(block)), metric=faiss.METRIC_INNER_PRODUCT
-            )
+            block_scores, block_numbers = _knn(queries32, block, min(count, len(block)))
             scores = np.concatenate([scores, block_scores], axis=1)
             numbers = np.concatenate([numbers, block_numbers + start], axis=1)
             if scores.shape[1] > count:
@@ -128,6 +127,15 @@ def _flat(passages: Vectors) -> Candidates:
         return scores, numbers
 
     return search
+
+
+def _knn(
+    queries: NDArray[np.float32], block: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    if faiss.get_num_gpus() and count <= GPU_CANDIDATES:
+        resources = faiss.StandardGpuResources()
+        return faiss.knn_gpu(resources, queries, block, count, metric=faiss.METRIC_INNER_PRODUCT)
+    return faiss.knn(queries, block, count, metric=faiss.METRIC_INNER_PRODUCT)
 
 
 def _indexed(passages: Vectors, factory: str) -> Candidates:
