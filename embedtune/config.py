@@ -192,6 +192,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be a name", problem_mark=key_node.start_mark)
             if key_node.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"key '{key_node.value}' stands twice in one section", problem_mark=key_node.start_mark
@@ -221,10 +223,10 @@ def _explained(errors: pydantic.ValidationError, content: dict[str, Any]) -> dic
     """Key path -> message, one message a key even where pydantic tried several alternatives or elements."""
     explained: dict[str, str] = {}
     for error in errors.errors(include_url=False):
-        keys = [key for key in error["loc"] if isinstance(key, str) and key.isidentifier()]
+        keys = [str(key) for key in error["loc"]]
         section, field, known_keys = _resolve(keys)
         where = ".".join(known_keys)
-        if error["type"] == "extra_forbidden":
+        if error["type"] in ("extra_forbidden", "invalid_key"):
             unknown = keys[len(known_keys)]
             explained[".".join([*known_keys, unknown])] = _unknown_key(unknown, section)
         elif error["type"] == "missing" and error["loc"][-1] == known_keys[-1]:

@@ -79,7 +79,7 @@ def convert(layout: Layout, corpus: CorpusWriter, bad_rows: BadRows) -> tuple[di
     empty = [split for split, queries in questions.items() if not queries]
     if empty:
         raise EmbedTuneError(
-            f"the data set has no usable question in its {' and '.join(empty)} split; see skipped.jsonl"
+            f"the data set has no usable question in its {' and '.join(empty)} split\n{bad_rows.text()}".rstrip()
         )
     counts = {
         "documents": len(corpus.fingerprints),
@@ -104,7 +104,11 @@ def _take(row: Row, by_id: dict[str, Query], corpus: CorpusWriter, bad_rows: Bad
     for passage in row.passages:
         document_id = corpus.resolve(passage)
         if document_id is None:
-            bad_rows.refuse(row.where, f"names the document {passage.id!r}, which the corpus lacks", row.raw)
+            reason = f"names the document {passage.id!r}, which the corpus lacks"
+            if passage.where:  # a judgment on a line of its own: the question's others stand
+                bad_rows.refuse(passage.where, reason, passage.raw)
+                continue
+            bad_rows.refuse(row.where, reason, row.raw)
             return False
         judgments[document_id] = max(judgments.get(document_id, 0), passage.relevance)
     if not any(relevance > 0 for relevance in judgments.values()):
@@ -134,7 +138,10 @@ def complete_splits(
     if "dev" in questions:
         room = int(shares["dev"] * len(train))
         lacking = max(0, dev_queries - len(questions["dev"]))
-        moved["dev"] = [order.pop() for _ in range(min(room, lacking, len(order)))]
+        asked = {(query.id, query.text) for query in questions["dev"]}  # rows without ids: equal questions, equal ids
+        moved["dev"] = [i for i in order if (train[i].id, train[i].text) not in asked][: min(room, lacking)]
+        taken = set(moved["dev"])
+        order = [i for i in order if i not in taken]
     if not order:
         raise EmbedTuneError(
             f"the train split has {len(train)} questions, too few to carve {' and '.join(sorted(moved))} from; "

@@ -57,7 +57,7 @@ def read_corpus(path: Path) -> Iterator[Document]:
         try:
             row = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            raise EmbedTuneError(f"{path}:{line_number}: not valid JSON ({error})") from error
+            raise EmbedTuneError(f"{path}:{line_number}: {files.json_problem(line, error)}") from error
         yield Document(row["_id"], row["text"], offset, len(line))
         offset += len(line)
 

@@ -74,6 +74,8 @@ def _locked(lock_path: Path, path: Path) -> Iterator[None]:
     with lock_path.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not lock_path.exists() or not os.path.samestat(os.fstat(lock.fileno()), lock_path.stat()):
+                raise BlockingIOError("the file of the lock was replaced")
         except OSError as error:
             lock.seek(0)
             raise EmbedTuneError(
@@ -156,11 +158,22 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
         try:
             yield orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            raise EmbedTuneError(f"{path}:{line_number}: not valid JSON ({error})") from error
+            raise EmbedTuneError(f"{path}:{line_number}: {json_problem(line, error)}") from error
+
+
+def json_problem(line: bytes, error: orjson.JSONDecodeError) -> str:
+    """What is wrong with a line that is no JSON."""
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return "not UTF-8 text; save the file as UTF-8"
+    return f"not valid JSON ({error.msg.split(':')[0]}, column {error.colno})"
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The non-blank lines of a file, plain or gzipped by its first bytes, with their 1-based numbers.
+
+    A byte order mark at the start, as Windows editors write it, is left out.
 
     Raises EmbedTuneError if the file is missing, or its gzip stream is broken or cut short.
     """
@@ -172,6 +185,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             file = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if zipped else raw
             for line in file:
                 line_number += 1
+                if line_number == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
                 if line.strip():
                     yield line_number, line
     except (FileNotFoundError, IsADirectoryError) as error:

@@ -11,6 +11,7 @@ A directory with a single file is a train split, whatever the file's name. A row
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,11 +30,13 @@ ROW_KEYS = {"mldr": "positive_passages", "triplets": "pos", "pairs": "pos_doc"} 
 
 @dataclass(frozen=True)
 class Passage:
-    """A document as a row names it: by id, by text or by both."""
+    """A document as a row names it: by id, by text or by both. `where` and `raw`: its own line, if not the row's."""
 
     id: str | None
     text: str | None
     relevance: int
+    where: str = ""
+    raw: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,10 @@ class BadRows:
             text = raw.decode("utf-8", errors="replace").rstrip("\n")
             self._set_aside.write(files.json_line({"where": where, "reason": reason, "row": text}))
 
+    def text(self) -> str:
+        """The rows and what is wrong with each, the first twenty of them."""
+        return self._problems.text()
+
     def raise_if_fatal(self) -> None:
         """Raise EmbedTuneError listing the rows, unless they were set aside."""
         if self._set_aside is None:
@@ -115,16 +122,28 @@ def _find(folder: Path, name: str) -> Path | None:
 
 def _split_paths(folder: Path, layout_format: str) -> dict[str, Path]:
     paths = {split: path for split in SPLITS if (path := _find(folder, split))}
-    if not paths:
-        present = sorted(path for path in folder.iterdir() if path.name.endswith((".jsonl", ".jsonl.gz")))
-        if len(present) == 1:
-            paths = {"train": present[0]}
+    present = sorted(path for path in folder.iterdir() if path.name.endswith((".jsonl", ".jsonl.gz")))
+    if "train" not in paths and len(present) == 1:
+        paths = {"train": present[0]}
     if "train" not in paths:
         raise EmbedTuneError(
             f"{folder}: no train.jsonl or train.jsonl.gz, which dataset.format: {layout_format} needs; "
-            f"found {_listing(folder)}; check dataset.path, dataset.format and dataset.language"
+            f"found {_listing(folder)}; {_other_layout(folder, layout_format)}"
+            "check dataset.path, dataset.format and dataset.language"
         )
     return paths
+
+
+def _other_layout(folder: Path, declared: str) -> str:
+    found = ""
+    if (folder / "qrels").is_dir() and _find(folder, "queries"):
+        found = "beir"
+    elif any(folder.glob("mldr-v1.0-*/")):
+        found = "mldr"
+    elif train := _find(folder, "train"):
+        first = next((content for _, _, content in _json_rows(train, BadRows(None))), {})
+        found = next((name for name, key in ROW_KEYS.items() if key in first), "")
+    return f"it looks like dataset.format: {found}; " if found not in ("", declared) else ""
 
 
 def _listing(folder: Path) -> str:
@@ -151,7 +170,7 @@ def _json_rows(path: Path, bad_rows: BadRows) -> Iterator[tuple[str, bytes, dict
         try:
             content = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
-            bad_rows.refuse(where, f"not valid JSON ({error})", raw)
+            bad_rows.refuse(where, files.json_problem(raw, error), raw)
             continue
         if isinstance(content, dict):
             yield where, raw, content
@@ -214,7 +233,7 @@ def _mldr_row(where: str, raw: bytes, content: dict[str, Any]) -> Row:
             if text is not None:
                 text = _text(passage, "text")
             passages.append(Passage(_id(passage, "docid"), text, relevance))
-    return Row(where, raw, query_id, query, passages, content.get("answers", []))
+    return Row(where, raw, query_id, query, passages, _known_answers(content))
 
 
 def _triplet_row(where: str, raw: bytes, content: dict[str, Any]) -> Row:
@@ -230,11 +249,33 @@ def _pair_row(where: str, raw: bytes, content: dict[str, Any]) -> Row:
 def _corpus_rows(path: Path, id_key: str, bad_rows: BadRows) -> Iterator[CorpusRow]:
     for where, raw, content in _json_rows(path, bad_rows):
         try:
-            title = content.get("title") or ""
-            text = _text(content, "text") if not title else f"{title} {content.get('text') or ''}".rstrip()
+            text = _titled_text(content)
             yield CorpusRow(where, raw, _id(content, id_key), text)
         except _UnusableError as error:
             bad_rows.refuse(where, str(error), raw)
+
+
+def _titled_text(content: dict[str, Any]) -> str:
+    title, text = content.get("title"), content.get("text")
+    if title is not None and not isinstance(title, str):
+        raise _UnusableError("'title' is not a text")
+    if not title or not title.strip():
+        return _text(content, "text")
+    if text is not None and not isinstance(text, str):
+        raise _UnusableError("'text' is not a text")
+    return f"{title} {text or ''}".rstrip()
+
+
+def _known_answers(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where the generated sample says that its answers stand; `answers` of other data sets mean something else."""
+    answers = content.get("answers")
+    shape = {"docid": str, "start": int, "end": int}
+    if isinstance(answers, list) and all(
+        isinstance(answer, dict) and all(isinstance(answer.get(key), kind) for key, kind in shape.items())
+        for answer in answers
+    ):
+        return answers
+    return []
 
 
 def _open_beir(root: Path, bad_rows: BadRows) -> Layout:
@@ -248,7 +289,7 @@ def _open_beir(root: Path, bad_rows: BadRows) -> Layout:
     if corpus is None or queries is None or "train" not in qrels:
         raise EmbedTuneError(
             f"{root}: dataset.format: beir needs corpus.jsonl, queries.jsonl (plain or .gz) and qrels/train.tsv; "
-            f"found {_listing(root)}; check dataset.path and dataset.format"
+            f"found {_listing(root)}; {_other_layout(root, 'beir')}check dataset.path and dataset.format"
         )
     texts: dict[str, str] = {}
     for where, raw, content in _json_rows(queries, bad_rows):
@@ -273,13 +314,13 @@ def _qrels_reader(path: Path, texts: dict[str, str], queries: Path, bad_rows: Ba
             parts = raw.decode("utf-8", errors="replace").rstrip("\r\n").split("\t")
             if line_number == 1 and parts[-1] == "score":
                 continue
-            if len(parts) != 3 or not parts[2].lstrip("-").isdigit():
+            if len(parts) != 3 or not re.fullmatch(r"-?[0-9]+", parts[2]):
                 bad_rows.refuse(where, "expected query-id, corpus-id and a whole score with tabs between", raw)
             elif parts[0] not in texts:
                 bad_rows.refuse(where, f"names the query {parts[0]!r}, which {queries.name} lacks", raw)
             else:
                 row = judged.setdefault(parts[0], Row(where, raw, parts[0], texts[parts[0]], []))
-                row.passages.append(Passage(parts[1], None, int(parts[2])))
+                row.passages.append(Passage(parts[1], None, int(parts[2]), where, raw))
         yield from judged.values()
 
     return rows

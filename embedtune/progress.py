@@ -20,4 +20,5 @@ def quiet_transformers() -> None:
 
 def bar(*arguments: Any, **options: Any) -> Any:
     """tqdm on stderr, updated ten times a second on a terminal, else every `LOG_SECONDS`."""
-    return tqdm(*arguments, mininterval=0.1 if sys.stderr.isatty() else LOG_SECONDS, **options)
+    options["mininterval"] = 0.1 if sys.stderr.isatty() else LOG_SECONDS
+    return tqdm(*arguments, **options)

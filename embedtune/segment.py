@@ -27,6 +27,7 @@ from embedtune.progress import bar
 
 BATCH_CHARACTERS = 400_000  # an encoding takes some hundred bytes a token: about 40 MB a batch, two or three at a time
 HEAD_CHARACTERS_PER_TOKEN = 6  # enough for nearly every head; a text that needs more is tokenised whole
+SPARE_CHARACTERS = 120  # a word of more than 100 characters is unknown to WordPiece, its cut first part is not
 HEAD_SPARE_TOKENS = 32  # tokens near the end of a shortened text may come out otherwise than in the whole text
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ def write_passages(
     size = max_tokens - frame_tokens
     if size <= 2 * overlap_tokens:
         raise EmbedTuneError(
-            f"params.yaml: segment.max_tokens: {max_tokens} leaves {size} tokens for text, special tokens and "
+            f"params.yaml: segment.max_tokens: {max_tokens} leaves {size} tokens for text beside special tokens and "
             f"model.passage_instruction ({frame_tokens}); expected more than twice segment.overlap_tokens "
             f"({overlap_tokens})"
         )
@@ -99,15 +100,15 @@ def windows(encoding: Encoding, size: int, overlap: int, limit: int | None) -> I
     back to be a full one: the tail of a document alone says little. A text without tokens gives one empty range.
     """
     count = len(encoding)
-    start = produced = 0
+    start = end = produced = 0
     while True:
-        end = start + size
-        end = count if end >= count else _back_to_word_start(encoding, end, start + size // 2)
+        lowest = max(start + size // 2, end)
+        end = count if start + size >= count else _back_to_word_start(encoding, start + size, lowest)
         yield start, end
         produced += 1
         if end == count or produced == limit:
             return
-        start = max(_back_to_word_start(encoding, end - overlap, start), start + 1)
+        start = max(_back_to_word_start(encoding, end - overlap, start), start + 1) if overlap else end
         if count - start < size // 2:
             start = _next_word_start(encoding, count - size, start)
 
@@ -123,7 +124,7 @@ def _back_to_word_start(encoding: Encoding, token: int, lowest: int) -> int:
 
 def _next_word_start(encoding: Encoding, token: int, highest: int) -> int:
     """The nearest token at or after `token` that begins a word, or `highest` if none does below it."""
-    return next((i for i in range(token, highest) if _begins_word(encoding, i)), highest)
+    return next((i for i in range(token, highest) if _begins_word(encoding, i)), token)
 
 
 def _add_rows(
@@ -171,7 +172,11 @@ def _encode_heads(texts: list[str], tokenizer: Tokenizer, tokens: int) -> list[E
     enough = tokens + HEAD_SPARE_TOKENS
     cut = enough * HEAD_CHARACTERS_PER_TOKEN
     encodings = _encode([text[:cut] for text in texts], tokenizer)
-    short = [i for i, text in enumerate(texts) if len(text) > cut and len(encodings[i]) < enough]
+
+    def may_differ(encoding: Encoding) -> bool:
+        return len(encoding) < enough or _chars(encoding, tokens - 1)[1] > cut - SPARE_CHARACTERS
+
+    short = [i for i, text in enumerate(texts) if len(text) > cut and may_differ(encodings[i])]
     for i, encoding in zip(short, _encode([texts[i] for i in short], tokenizer), strict=True):
         encodings[i] = encoding
     return encodings

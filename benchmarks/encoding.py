@@ -1,0 +1,203 @@
+"""Encoding on this machine: against a bare forward pass, FlagEmbedding's FlagModel and sentence-transformers.
+
+    python -m benchmarks.encoding              five interleaved rounds, writes results/encoding.json
+
+Texts are the ten real MLDR documents of ../shared/data/mldr-zh-10 (generated ones where that is absent): their
+passages of 512 tokens with the sample's model (2 layers of 128), their heads with a model of bge-small's size (4 layers
+of 512, random). `bare_forward` gets the same token ids, sorted by length, in ready batches of the same size, and calls
+the model; `encode` is what embedtune does from token ids to vectors on disk; `text_to_vectors` begins at the texts,
+as the peers do.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import interleaved, timed, write_result
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "mldr-zh-10" / "mldr-v1.0-zh" / "train.jsonl.gz"
+MAX_TOKENS, BATCH_TOKENS, ROUNDS = 512, 8192, 5
+WORKLOADS = {"passages, 2 layers of 128": "sample", "heads, 4 layers of 512": "small"}
+
+
+def write_data(folder: Path) -> None:
+    """Both models and both sets of texts."""
+    from embedtune import files
+    from embedtune.base_model import prepare_model
+    from embedtune.passages import open_passages, read_texts
+    from embedtune.sample.model import write_sample_model
+
+    documents = real_documents(folder) or generated_documents(folder)
+    options = {"pooling": "cls", "normalize": True, "query_instruction": "", "passage_instruction": ""}
+    for name in WORKLOADS.values():
+        unprepared, model = folder / f"{name}-unprepared", folder / name
+        unprepared.mkdir()
+        model.mkdir()
+        write_sample_model(unprepared)
+        if name == "small":
+            write_small_model(unprepared)
+        prepare_model(unprepared, model, **options)
+    segment(folder, folder / "sample", documents, folder / "whole", max_passages=None)
+    passages = open_passages(folder / "whole")
+    texts = read_texts(folder / "whole.jsonl", passages, np.arange(len(passages)))
+    files.write_json(folder / "sample.json", texts)
+    files.write_json(folder / "small.json", documents)
+
+
+def real_documents(folder: Path) -> list[str]:
+    from embedtune import files
+
+    return [row["positive_passages"][0]["text"] for row in files.read_json_lines(REAL)] if REAL.exists() else []
+
+
+def generated_documents(folder: Path) -> list[str]:
+    from embedtune import files
+    from embedtune.sample.corpus import write_sample
+
+    (folder / "generated").mkdir()
+    write_sample(folder / "generated", 60, {"train": 1}, seed=0)
+    rows = list(files.read_json_lines(folder / "generated" / "mldr-v1.0-zh" / "corpus.jsonl.gz"))
+    return ["\n".join(row["text"] for row in rows[i : i + 6]) for i in range(0, 60, 6)]
+
+
+def write_small_model(target: Path) -> None:
+    """Replace the sample's weights by random ones of bge-small-zh's size."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    config = BertConfig.from_pretrained(target)
+    config.update({"hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8, "intermediate_size": 2048})
+    BertModel(config, add_pooling_layer=False).save_pretrained(target)
+
+
+def segment(folder: Path, model: Path, texts: list[str], target: Path, max_passages: int | None) -> None:
+    from embedtune import files
+    from embedtune.segment import write_passages
+    from embedtune.tokenization import frame, load_tokenizer
+
+    corpus = target.with_suffix(".jsonl")
+    files.write_json_lines(corpus, ({"_id": f"d{i}", "text": text} for i, text in enumerate(texts)))
+    tokenizer = load_tokenizer(model)
+    with files.whole_directory(target) as partial:
+        write_passages(
+            corpus,
+            tokenizer,
+            partial,
+            max_tokens=MAX_TOKENS,
+            frame_tokens=frame(tokenizer).length,
+            overlap_tokens=0,
+            max_passages=max_passages,
+        )
+
+
+def setup(folder: Path, name: str) -> tuple[list[str], Callable[[], Any], Callable[[], Any]]:
+    """(texts, encode from passages on disk, bare forward over the same)."""
+    import torch
+
+    from embedtune import embeddings, files
+    from embedtune.encode import encode, length_sorted_batches, load_encoder, pad
+    from embedtune.passages import open_passages
+    from embedtune.tokenization import frame, load_tokenizer
+
+    texts = files.read_json(folder / f"{name}.json")
+    directory = folder / name
+    model = load_encoder(directory, torch.float32, torch.device("cpu"))
+    around = frame(load_tokenizer(directory))
+    store = folder / f"{name}-passages"
+    segment(folder, directory, texts, store, max_passages=1)
+
+    def encode_all() -> None:
+        passages = open_passages(store)
+        out = embeddings.create(folder, f"{name}.npy", len(passages), model.config.hidden_size)
+        encode(
+            model,
+            lambda i: around.around(passages.tokens(i), MAX_TOKENS),
+            passages.token_count + around.length,
+            out,
+            pooling="cls",
+            normalized=True,
+            pad_id=0,
+            batch_tokens=BATCH_TOKENS,
+        )
+
+    passages = open_passages(store)
+    lengths = passages.token_count + around.length
+    batches = [
+        [torch.from_numpy(a) for a in pad([around.around(passages.tokens(i), MAX_TOKENS) for i in rows], 0)]
+        for rows in length_sorted_batches(lengths, BATCH_TOKENS)
+    ]
+
+    @torch.inference_mode()
+    def bare_forward() -> None:
+        for ids, mask in batches:
+            model(input_ids=ids, attention_mask=mask)
+
+    return texts, encode_all, bare_forward
+
+
+def contend(contender: str, folder: Path, name: str) -> None:
+    """Time one contender on one workload, after a pass over two short texts to start the threads."""
+    if contender in ("FlagModel", "SentenceTransformer"):
+        from embedtune import files
+
+        texts = files.read_json(folder / f"{name}.json")
+        encode = peer(contender, folder / name)
+        encode(["预热。"] * 2)
+        timed(lambda: encode(texts))
+        return
+    texts, encode_all, bare_forward = setup(folder, name)
+    encode_all()
+    if contender == "text_to_vectors":
+
+        def work() -> None:
+            segment(folder, folder / name, texts, folder / f"{name}-passages", max_passages=1)
+            encode_all()
+
+        timed(work)
+    else:
+        timed({"encode": encode_all, "bare_forward": bare_forward}[contender])
+
+
+def peer(contender: str, model: Path) -> Callable[[list[str]], Any]:
+    if contender == "FlagModel":
+        from FlagEmbedding import FlagModel
+
+        flag_model = FlagModel(str(model), use_fp16=False, pooling_method="cls", devices="cpu")
+        return lambda texts: flag_model.encode(texts, max_length=MAX_TOKENS)
+    from sentence_transformers import SentenceTransformer
+
+    transformer = SentenceTransformer(str(model), device="cpu")
+    return lambda texts: transformer.encode(texts)
+
+
+def main() -> None:
+    contenders = ["encode", "bare_forward", "text_to_vectors", "FlagModel", "SentenceTransformer"]
+    if len(sys.argv) > 1:
+        contend(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+        return
+    workloads: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        write_data(Path(scratch))
+        for title, name in WORKLOADS.items():
+            medians = interleaved("benchmarks.encoding", contenders, [scratch, name], ROUNDS)
+            seconds = {contender: figures["seconds"] for contender, figures in medians.items()}
+            workloads[title] = {
+                "median_seconds": {contender: round(value, 4) for contender, value in seconds.items()},
+                "time_over": {
+                    "bare_forward": round(seconds["encode"] / seconds["bare_forward"], 3),
+                    "FlagModel": round(seconds["text_to_vectors"] / seconds["FlagModel"], 3),
+                    "SentenceTransformer": round(seconds["text_to_vectors"] / seconds["SentenceTransformer"], 3),
+                },
+            }
+    write_result("encoding", {"real_documents": REAL.exists(), "rounds": ROUNDS, "workloads": workloads})
+
+
+if __name__ == "__main__":
+    main()

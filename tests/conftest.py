@@ -1,0 +1,26 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+QUERY_INSTRUCTION = "为这个句子生成表示："
+
+
+@pytest.fixture(scope="session")
+def sample_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample's tiny BERT, prepared: mean pooling, normalised, an instruction for queries, none for passages."""
+    from embedtune.base_model import prepare_model  # here, since transformers and torch take seconds to import
+    from embedtune.sample.model import write_sample_model
+
+    root = tmp_path_factory.mktemp("sample-model")
+    source, target = root / "source", root / "prepared"
+    source.mkdir()
+    target.mkdir()
+    write_sample_model(source)
+    prepare_model(
+        source, target, pooling="mean", normalize=True, query_instruction=QUERY_INSTRUCTION, passage_instruction=""
+    )
+    return target

@@ -1,0 +1,338 @@
+"""params.yaml: what is shipped is right, and each kind of mistake gets a message that says how to mend it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from embedtune.config import load_params
+from embedtune.errors import EmbedTuneError
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
+
+TRAIN_KEYS = (
+    "num_train_epochs, per_device_train_batch_size, gradient_accumulation_steps, train_group_size, temperature, "
+    "query_max_len, passage_max_len, learning_rate, lr_scheduler_type, warmup_ratio, weight_decay, max_grad_norm, "
+    "precision, gradient_checkpointing, dataloader_drop_last, dataloader_num_workers, logging_steps, save_strategy, "
+    "seed"
+)
+
+
+def edited(path: Path, edits: dict[str, str | None]) -> Path:
+    """Write the shipped parameters to `path`, with `edits`: key path -> YAML as a user types it, None to remove."""
+    content: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    marks = {f"@{i}@": text for i, text in enumerate(edits.values()) if text is not None}
+    for i, (key, text) in enumerate(edits.items()):
+        *sections, name = key.split(".")
+        section = content
+        for part in sections:
+            section = section[part]
+        if text is None:
+            del section[name]
+        else:
+            section[name] = f"@{i}@"
+    text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
+    for mark, typed in marks.items():
+        text = text.replace(f"'{mark}'", typed)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def complaint(path: Path) -> str:
+    """The whole message about the file, its directory left out."""
+    with pytest.raises(EmbedTuneError) as caught:
+        load_params(path)
+    return str(caught.value).replace(f"{path.parent}/", "")
+
+
+def complaint_about(tmp_path: Path, edits: dict[str, str | None]) -> str:
+    return complaint(edited(tmp_path / "params.yaml", edits))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_shipped_parameters_are_valid(path: Path) -> None:
+    load_params(path)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_shipped_parameters_have_the_same_keys_in_the_same_order(path: Path) -> None:
+    ours, theirs = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in (ROOT / "params.yaml", path))
+    assert {section: list(keys) for section, keys in theirs.items()} == {s: list(keys) for s, keys in ours.items()}
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"), [("2e-5", 2e-5), ("1e-05", 1e-5), ("2.0e-5", 2e-5), ("0.001", 0.001), ("1", 1.0)]
+)
+def test_numbers_may_be_written_without_a_dot(tmp_path: Path, typed: str, value: float) -> None:
+    params = load_params(edited(tmp_path / "params.yaml", {"train.learning_rate": typed}))
+    assert params.train.learning_rate == value
+
+
+def test_a_count_may_be_written_as_a_power_of_ten(tmp_path: Path) -> None:
+    assert load_params(edited(tmp_path / "params.yaml", {"train.logging_steps": "1e3"})).train.logging_steps == 1000
+
+
+@pytest.mark.parametrize("typed", ["[1000, null]", "[1000, 2000]", "null"])
+def test_a_window_of_random_ranks_may_be_open_or_absent(tmp_path: Path, typed: str) -> None:
+    params = load_params(edited(tmp_path / "params.yaml", {"mine.random_ranks": typed}))
+    expected = yaml.safe_load(typed)
+    assert params.mine.random_ranks == (None if expected is None else tuple(expected))
+
+
+WRONG_VALUES = {
+    "share-as-percentage": (
+        {"mine.hard_share": "70"},
+        "mine.hard_share: expected a number from 0 to 1, got 70; for 70 % write 0.7",
+    ),
+    "share-as-odd-percentage": (
+        {"train.warmup_ratio": "12.5"},
+        "train.warmup_ratio: expected a number from 0 to 1, got 12.5; for 12.5 % write 0.125",
+    ),
+    "share-far-out": ({"mine.hard_share": "700"}, "mine.hard_share: expected a number from 0 to 1, got 700"),
+    "share-negative": ({"mine.hard_share": "-0.1"}, "mine.hard_share: expected a number from 0 to 1, got -0.1"),
+    "share-true": ({"mine.hard_share": "true"}, "mine.hard_share: expected a number from 0 to 1, got true"),
+    "number-true": ({"train.temperature": "true"}, "train.temperature: expected a number above 0, got true"),
+    "number-zero": ({"train.temperature": "0"}, "train.temperature: expected a number above 0, got 0"),
+    "number-negative": ({"train.weight_decay": "-1"}, "train.weight_decay: expected a number of 0 or more, got -1"),
+    "number-infinite": ({"train.learning_rate": ".inf"}, "train.learning_rate: expected a number above 0, got inf"),
+    "number-nan": ({"train.learning_rate": ".nan"}, "train.learning_rate: expected a number above 0, got nan"),
+    "number-word": ({"train.learning_rate": "low"}, "train.learning_rate: expected a number above 0, got 'low'"),
+    "number-null": ({"train.learning_rate": "null"}, "train.learning_rate: expected a number above 0, got null"),
+    "number-list": ({"train.learning_rate": "[1]"}, "train.learning_rate: expected a number above 0, got [1]"),
+    "count-zero": ({"mine.negatives": "0"}, "mine.negatives: expected a whole number of 1 or more, got 0"),
+    "count-fraction": ({"mine.negatives": "2.5"}, "mine.negatives: expected a whole number of 1 or more, got 2.5"),
+    "count-true": ({"mine.negatives": "true"}, "mine.negatives: expected a whole number of 1 or more, got true"),
+    "seed-negative": ({"train.seed": "-1"}, "train.seed: expected a whole number of 0 or more, got -1"),
+    "sample-too-small": (
+        {"dataset.sample.documents": "9"},
+        "dataset.sample.documents: expected a whole number of 10 or more, got 9",
+    ),
+    "max-passages": (
+        {"segment.max_passages": "0"},
+        "segment.max_passages: expected a whole number of 1 or more, or null for all passages, got 0",
+    ),
+    "hard-ranks-from-0": (
+        {"mine.hard_ranks": "[0, 20]"},
+        "mine.hard_ranks: expected two ranks [first, last], 1-based, such as [2, 20], got [0, 20]",
+    ),
+    "hard-ranks-of-one": (
+        {"mine.hard_ranks": "[2]"},
+        "mine.hard_ranks: expected two ranks [first, last], 1-based, such as [2, 20], got [2]",
+    ),
+    "hard-ranks-as-text": (
+        {"mine.hard_ranks": "2-20"},
+        "mine.hard_ranks: expected two ranks [first, last], 1-based, such as [2, 20], got '2-20'",
+    ),
+    "random-ranks-open-below": (
+        {"mine.random_ranks": "[null, 9]"},
+        "mine.random_ranks: expected null for the whole corpus, or two ranks [first, last] whose last may be null, "
+        "such as [1000, null], got [None, 9]",
+    ),
+    "cutoffs-empty": (
+        {"evaluate.cutoffs": "[]"},
+        "evaluate.cutoffs: expected a list of ranks of 1 or more, such as [1, 10, 100], got []",
+    ),
+    "cutoffs-number": (
+        {"evaluate.cutoffs": "10"},
+        "evaluate.cutoffs: expected a list of ranks of 1 or more, such as [1, 10, 100], got 10",
+    ),
+    "choice": (
+        {"model.pooling": "average"},
+        "model.pooling: expected one of cls, mean, last_token, got 'average'",
+    ),
+    "text-empty": ({"dataset.path": '""'}, "dataset.path: expected a text that is not empty, got ''"),
+    "text-null": ({"dataset.path": "null"}, "dataset.path: expected a text that is not empty, got null"),
+    "text-number": ({"model.revision": "123"}, "model.revision: expected a text that is not empty, got 123"),
+    "instruction-null": ({"model.query_instruction": "null"}, "model.query_instruction: expected a text, got null"),
+    "flag": ({"model.normalize": "maybe"}, "model.normalize: expected true or false, got 'maybe'"),
+    "section-null": (
+        {"dataset.sample": "null"},
+        "dataset.sample: expected a section with the keys documents, train_queries, dev_queries, test_queries, "
+        "got null",
+    ),
+    "section-list": (
+        {"evaluate": "[test]"},
+        "evaluate: expected a section with the keys split, cutoffs, index, got ['test']",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edits", "message"), WRONG_VALUES.values(), ids=WRONG_VALUES)
+def test_a_wrong_value_is_named_with_what_would_be_right(
+    tmp_path: Path, edits: dict[str, str | None], message: str
+) -> None:
+    assert complaint_about(tmp_path, edits) == f"params.yaml: {message}"
+
+
+UNKNOWN_OR_MISSING = {
+    "unknown-close": (
+        {"train.learning_rat": "1"},
+        "train.learning_rat: unknown key; did you mean 'learning_rate'?",
+    ),
+    "unknown-with-a-dash": (
+        {"train.learning-rate": "1"},
+        "train.learning-rate: unknown key; did you mean 'learning_rate'?",
+    ),
+    "unknown-far": ({"train.zzz": "1"}, f"train.zzz: unknown key; known here: {TRAIN_KEYS}"),
+    "unknown-deep": (
+        {"dataset.sample.document": "1"},
+        "dataset.sample.document: unknown key; did you mean 'documents'?",
+    ),
+    "unknown-section": ({"training": "1"}, "training: unknown key; did you mean 'train'?"),
+    "missing-number": ({"train.temperature": None}, "train.temperature: missing; add it with a number above 0"),
+    "missing-choice": ({"evaluate.split": None}, "evaluate.split: missing; add it with one of train, dev, test"),
+    "missing-window": (
+        {"mine.hard_ranks": None},
+        "mine.hard_ranks: missing; add it with two ranks [first, last], 1-based, such as [2, 20]",
+    ),
+    "missing-flag": ({"model.normalize": None}, "model.normalize: missing; add it with true or false"),
+    "missing-section": (
+        {"evaluate": None},
+        "evaluate: missing; add it with a section with the keys split, cutoffs, index",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edits", "message"), UNKNOWN_OR_MISSING.values(), ids=UNKNOWN_OR_MISSING)
+def test_unknown_and_missing_keys_are_named(tmp_path: Path, edits: dict[str, str | None], message: str) -> None:
+    assert complaint_about(tmp_path, edits) == f"params.yaml: {message}"
+
+
+@pytest.mark.parametrize("key", ["5", "on", "null"])
+def test_a_key_that_yaml_does_not_read_as_text_is_refused_by_name(tmp_path: Path, key: str) -> None:
+    path = edited(tmp_path / "params.yaml", {})
+    path.write_text(path.read_text(encoding="utf-8") + f"{key}: 1\n", encoding="utf-8")
+    assert "unknown key" in complaint(path)
+
+
+BETWEEN_KEYS = {
+    "shares": (
+        {"dataset.split_shares": "{train: 0.7, dev: 0.2, test: 0.2}"},
+        "dataset.split_shares: expected train + dev + test to be 1, got 1.1",
+    ),
+    "overlap": (
+        {"segment.max_tokens": "64", "segment.overlap_tokens": "33"},
+        "segment.overlap_tokens: expected at most half of segment.max_tokens (64), got 33",
+    ),
+    "hard-window": (
+        {"mine.hard_ranks": "[20, 2]"},
+        "mine.hard_ranks: expected the first rank not to be above the last, got [20, 2]",
+    ),
+    "random-window": (
+        {"mine.random_ranks": "[20, 2]"},
+        "mine.random_ranks: expected the first rank not to be above the last, got [20, 2]",
+    ),
+    "group": (
+        {"mine.negatives": "7", "train.train_group_size": "9"},
+        "train.train_group_size: expected at most mine.negatives + 1 (8: one positive and its negatives), got 9",
+    ),
+    "model-name": (
+        {"model.name": "bge-base-zh-v1.5"},
+        "model.name: expected sample, local (the directory in model.path) or a hub id such as BAAI/bge-base-zh-v1.5, "
+        "got 'bge-base-zh-v1.5'",
+    ),
+    "model-directory": (
+        {"model.name": "./models/mine"},
+        "model.name: for a model in a directory write `name: local` and `path: ./models/mine`",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edits", "message"), BETWEEN_KEYS.values(), ids=BETWEEN_KEYS)
+def test_rules_between_keys(tmp_path: Path, edits: dict[str, str | None], message: str) -> None:
+    assert complaint_about(tmp_path, edits) == f"params.yaml: {message}"
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        {"segment.max_tokens": "64", "segment.overlap_tokens": "32"},
+        {"mine.negatives": "7", "train.train_group_size": "8"},
+        {"mine.hard_ranks": "[2, 2]"},
+        {"dataset.split_shares": "{train: 1, dev: 0, test: 0}"},
+    ],
+    ids=["overlap", "group", "window", "shares"],
+)
+def test_rules_between_keys_allow_their_bounds(tmp_path: Path, edits: dict[str, str | None]) -> None:
+    load_params(edited(tmp_path / "params.yaml", edits))
+
+
+def test_all_problems_are_reported_at_once_in_the_order_of_the_schema(tmp_path: Path) -> None:
+    edits = {"mine.hard_share": "70", "model.poling": "cls", "train.seed": None, "evaluate.split": "validation"}
+    assert complaint_about(tmp_path, edits).split("\n") == [
+        "params.yaml: model.poling: unknown key; did you mean 'pooling'?",
+        "params.yaml: mine.hard_share: expected a number from 0 to 1, got 70; for 70 % write 0.7",
+        "params.yaml: train.seed: missing; add it with a whole number of 0 or more",
+        "params.yaml: evaluate.split: expected one of train, dev, test, got 'validation'",
+    ]
+
+
+def test_all_broken_rules_between_keys_are_reported_at_once(tmp_path: Path) -> None:
+    edits = {"mine.hard_ranks": "[20, 2]", "segment.overlap_tokens": "40"}
+    assert [line.split(": ")[1] for line in complaint_about(tmp_path, edits).split("\n")] == [
+        "segment.overlap_tokens",
+        "mine.hard_ranks",
+    ]
+
+
+BROKEN_YAML = {
+    "unclosed": ("dataset: [1, 2\nmodel: 3\n", "params.yaml:2: not valid YAML: expected ',' or ']', but got ':'"),
+    "tab": (
+        "dataset:\n\tsource: mldr\n",
+        "params.yaml:2: not valid YAML: found character '\\t' that cannot start any token",
+    ),
+    "section-twice": (
+        "train:\n  seed: 1\ntrain:\n  seed: 2\n",
+        "params.yaml:3: not valid YAML: key 'train' stands twice in one section",
+    ),
+    "key-twice": (
+        "train:\n  seed: 1\n  seed: 2\n",
+        "params.yaml:3: not valid YAML: key 'seed' stands twice in one section",
+    ),
+    "empty": ("", "params.yaml: expected sections such as `dataset:` and `train:`, got None"),
+    "list": ("- 1\n", "params.yaml: expected sections such as `dataset:` and `train:`, got [1]"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BROKEN_YAML.values(), ids=BROKEN_YAML)
+def test_broken_yaml_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    assert complaint(tmp_path / "params.yaml") == message
+
+
+def test_an_unfilled_template_is_broken_yaml_and_not_a_crash(tmp_path: Path) -> None:
+    path = edited(tmp_path / "params.yaml", {"dataset.path": "{{ path }}"})
+    assert complaint(path).startswith("params.yaml:")
+
+
+def test_the_same_key_may_stand_in_two_sections(tmp_path: Path) -> None:
+    params = load_params(edited(tmp_path / "params.yaml", {"mine.seed": "1", "train.seed": "2"}))
+    assert (params.mine.seed, params.train.seed) == (1, 2)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert complaint(tmp_path / "params.yaml") == "params.yaml: no such file; run this in the project's root"
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes("model: 模型\n".encode("gbk"))
+    message = complaint(tmp_path / "params.yaml")
+    assert message.startswith("params.yaml: not UTF-8 text (")
+    assert message.endswith("; save it as UTF-8")
+
+
+def test_the_command_line_check_prints_the_message_and_exits_with_1(tmp_path: Path) -> None:
+    path = edited(tmp_path / "params.yaml", {"mine.hard_share": "70"})
+    done = subprocess.run(
+        [sys.executable, "-m", "embedtune.config", str(path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"error: {path}: mine.hard_share: expected a number from 0 to 1, got 70; for 70 % write 0.7\n"
+    )
