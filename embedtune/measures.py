@@ -17,7 +17,8 @@ from embedtune.corpus import Query
 from embedtune.errors import EmbedTuneError
 from embedtune.search import Rankings
 
-FAMILIES = {"recall": R, "ndcg": nDCG, "mrr": RR}
+CUT_FAMILIES = {"recall": R, "ndcg": nDCG}
+FAMILIES = (*CUT_FAMILIES, "mrr")
 
 
 def per_query_scores(
@@ -29,8 +30,8 @@ def per_query_scores(
     """
     if not queries:
         raise EmbedTuneError("the split to evaluate has no question; check evaluate.split and metrics/data.json")
-    measures = {f"{name}@{k}": family @ k for k in cutoffs for name, family in FAMILIES.items()}
-    names = {measure: name for name, measure in measures.items()}
+    measures = {f"{name}@{k}": family @ k for k in cutoffs for name, family in CUT_FAMILIES.items()}
+    names = {measure: name for name, measure in measures.items()} | {RR: "mrr"}
     qrels = [Qrel(q.id, document, max(0, relevance)) for q in queries for document, relevance in q.judgments.items()]
     run = [
         ScoredDoc(query.id, document_ids[document], float(score))
@@ -38,10 +39,14 @@ def per_query_scores(
         for document, score in zip(documents, scores, strict=True)
         if document >= 0
     ]
-    table = pd.DataFrame(0.0, index=pd.Index([query.id for query in queries], name="query_id"), columns=list(measures))
-    for metric in ir_measures.iter_calc(list(measures.values()), qrels, run):
+    index = pd.Index([query.id for query in queries], name="query_id")
+    table = pd.DataFrame(0.0, index=index, columns=[*measures, "mrr"])
+    for metric in ir_measures.iter_calc([*measures.values(), RR], qrels, run):
         table.loc[metric.query_id, names[metric.measure]] = metric.value
-    return table
+    # RR@k of ir_measures is another tool's, with another rule for ties; rank r counts where r <= k
+    for k in cutoffs:
+        table[f"mrr@{k}"] = table["mrr"].where(table["mrr"] > 1 / (k + 0.5), 0.0)
+    return table[[f"{name}@{k}" for k in cutoffs for name in FAMILIES]]
 
 
 def write_run(path: Path, queries: list[Query], rankings: Rankings, document_ids: list[str], name: str) -> None:

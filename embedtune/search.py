@@ -20,7 +20,7 @@ from embedtune.errors import EmbedTuneError
 BLOCK_ROWS = 65_536  # passages converted to float32 at a time: 200 MB at 768 dimensions
 RESCORE_BYTES = 200_000_000  # candidate vectors in float64 at a time
 GPU_CANDIDATES = 2_048  # what FAISS can sort on a GPU; a deeper search runs on the CPU
-FAISS_ERROR = 1e-5  # how far a float32 score may be from the exact one, for vectors of length 1
+FAISS_ERROR = 1e-5  # how far a float32 score may be from the exact one, times the lengths of the two vectors
 
 Vectors = NDArray[np.float16]
 Candidates = Callable[[Vectors, int], tuple[NDArray[np.float32], NDArray[np.int64]]]
@@ -58,6 +58,7 @@ def rank_documents(
     )
     exact = index == "Flat"
     candidates = _flat(passages) if exact else _indexed(passages, index)
+    error = FAISS_ERROR * _longest(queries) * _longest(passages)
     result = Rankings(
         np.full((len(queries), depth), -1, dtype=np.int32),
         np.full((len(queries), depth), -1, dtype=np.int64),
@@ -74,7 +75,7 @@ def rank_documents(
             scores = exact_scores(queries[open_queries[rows]], passages, found[rows])
             for i, query in enumerate(open_queries[rows]):
                 ranked = _fold(found[start + i], scores[i], document, tie_order, depth)
-                whole = len(ranked[0]) == depth and found_scores[start + i, -1] < ranked[2][-1] - FAISS_ERROR
+                whole = len(ranked[0]) == depth and found_scores[start + i, -1] < ranked[2][-1] - error
                 if wanted < len(passages) and not (whole if exact else len(ranked[0]) == depth):
                     unfinished.append(query)
                     continue
@@ -107,6 +108,12 @@ def _fold(
     _, first = np.unique(documents[order], return_index=True)
     best = order[np.sort(first)[:depth]]
     return documents[best], found[best], scores[best]
+
+
+def _longest(vectors: Vectors) -> float:
+    """The greatest length among the vectors (0 if there are none)."""
+    blocks = (vectors[start : start + BLOCK_ROWS].astype(np.float32) for start in range(0, len(vectors), BLOCK_ROWS))
+    return max((float(np.linalg.norm(block, axis=1).max()) for block in blocks), default=0.0)
 
 
 def _flat(passages: Vectors) -> Candidates:

@@ -15,6 +15,7 @@ from torch.utils.data import Sampler
 from transformers import AutoModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from embedtune.device import pick_device
 from embedtune.encode import pad_token_id
 from embedtune.errors import EmbedTuneError
 from embedtune.model import Settings
@@ -152,7 +153,6 @@ def train(
         max_grad_norm=max_grad_norm,
         fp16=precision == "fp16",
         bf16=precision == "bf16",
-        activation_checkpointing=gradient_checkpointing,
         dataloader_drop_last=dataloader_drop_last,
         dataloader_num_workers=dataloader_num_workers,
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -164,12 +164,16 @@ def train(
         remove_unused_columns=False,
         seed=seed,
         data_seed=seed,
+        use_cpu=pick_device().type == "cpu",
     )
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # several GPUs in one process would mean DataParallel, and in-batch negatives cut apart
     torch.manual_seed(seed)
+    backbone = AutoModel.from_pretrained(base, dtype=torch.float32, local_files_only=True)
+    if gradient_checkpointing:
+        backbone.activation_checkpointing_enable()
     model = ContrastiveModel(
-        AutoModel.from_pretrained(base, dtype=torch.float32, local_files_only=True),
+        backbone,
         temperature=temperature,
         sentence_pooling_method=settings.pooling,
         normalize_embeddings=settings.normalize,
@@ -185,7 +189,7 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    return model.model, [line for line in trainer.state.log_history if "loss" in line]
+    return backbone, [line for line in trainer.state.log_history if "loss" in line]
 
 
 class StopOnBadLoss(TrainerCallback):

@@ -64,7 +64,7 @@ class TrainingSet(Dataset[Group]):
 
     An item's key is epoch * len + question (EpochSampler makes them). A question with fewer negatives repeats some;
     `query_tokens` are whole sequences, passages are framed and cut to `passage_max_len` here. Raises EmbedTuneError
-    when a question has no negative and the group needs one.
+    when a question has no negative and the group needs one, or the instruction leaves no room for a passage.
     """
 
     def __init__(
@@ -83,6 +83,11 @@ class TrainingSet(Dataset[Group]):
             raise EmbedTuneError(
                 f"question {without!r} has no negative, but train.train_group_size: {group_size} needs some; "
                 "write 1 to train with in-batch negatives alone, or a larger corpus"
+            )
+        if frame.length >= passage_max_len:
+            raise EmbedTuneError(
+                f"params.yaml: model.passage_instruction takes {frame.length} of the {passage_max_len} tokens of a "
+                "passage, special tokens included; raise train.passage_max_len or shorten the instruction"
             )
         self.rows, self.query_tokens, self.passages, self.frame = rows, query_tokens, passages, frame
         self.group_size, self.passage_max_len, self.seed = group_size, passage_max_len, seed

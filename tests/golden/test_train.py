@@ -1,0 +1,529 @@
+"""Training against FlagEmbedding's own model, data set and collator in a plain loop; batches, draws, determinism."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from FlagEmbedding.abc.finetune.embedder import (
+    AbsEmbedderCollator,
+    AbsEmbedderDataArguments,
+    AbsEmbedderTrainDataset,
+)
+from FlagEmbedding.finetune.embedder.encoder_only.base import BiEncoderOnlyEmbedderModel
+from numpy.typing import NDArray
+from transformers import AutoModel, AutoTokenizer, get_scheduler
+
+from embedtune import train as train_module
+from embedtune.encode import pad_token_id
+from embedtune.errors import EmbedTuneError
+from embedtune.model import Settings, read_settings, write_settings
+from embedtune.passages import Passages, open_passages, read_texts
+from embedtune.segment import write_passages
+from embedtune.tokenization import Frame, frame, load_tokenizer, tokenize_queries
+from embedtune.train import ContrastiveModel, train
+from embedtune.training_data import EpochSampler, MinedRow, TrainingSet, collate, read_mined
+
+QUESTIONS = 37
+QUERY_MAX_LEN = 24
+PASSAGE_MAX_LEN = 32
+OPTIONS: dict[str, Any] = {
+    "temperature": 0.05,
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "num_train_epochs": 3,
+    "learning_rate": 1e-3,
+    "lr_scheduler_type": "linear",
+    "warmup_ratio": 0.3,
+    "weight_decay": 0.1,
+    "max_grad_norm": 1.0,
+    "precision": "fp32",
+    "gradient_checkpointing": False,
+    "dataloader_drop_last": True,
+    "dataloader_num_workers": 0,
+    "logging_steps": 1,
+    "seed": 42,
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny models: threads would cost more than they bring."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A corpus cut into passages, and mined rows for it: each one positive and three negatives."""
+
+    mined: Path
+    rows: list[MinedRow]
+    passages: Passages
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, sample_model: Path) -> Data:
+    root = tmp_path_factory.mktemp("training-data")
+    rng = np.random.default_rng(0)
+    pieces = [
+        *"合同自双方签字之日起生效国家对耕地实行特殊保护严格控制转为非，。；",
+        " Word ",
+        "bge-m3",
+        " 2024 ",
+        "(甲)",
+        "\n",
+    ]
+    with (root / "corpus.jsonl").open("w", encoding="utf-8") as file:
+        for number, size in enumerate(rng.integers(1, 300, 60)):
+            text = f"第{number}条" + "".join(rng.choice(pieces, size))
+            file.write(json.dumps({"_id": f"d{number}", "text": text}, ensure_ascii=False) + "\n")
+    write_passages(
+        root / "corpus.jsonl",
+        load_tokenizer(sample_model),
+        root,
+        max_tokens=48,
+        frame_tokens=2,
+        overlap_tokens=5,
+        max_passages=None,
+    )
+    passages = open_passages(root)
+    with (root / "train.jsonl").open("w", encoding="utf-8") as file:
+        for number in range(QUESTIONS):
+            chosen = rng.choice(len(passages), 4, replace=False)
+            texts = read_texts(root / "corpus.jsonl", passages, chosen)
+            row = {
+                "query_id": f"q{number}",
+                "query": f"问题{number}" + "".join(rng.choice(pieces, rng.integers(1, 9))) + texts[0][:9],
+                "pos": texts[:1],
+                "neg": texts[1:],
+                "pos_passages": chosen[:1].tolist(),
+                "neg_passages": chosen[1:].tolist(),
+                "pos_scores": [0.5],
+                "neg_scores": [0.1, 0.2, 0.3],
+            }
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return Data(root / "train.jsonl", read_mined(root / "train.jsonl"), passages)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory, sample_model: Path) -> Path:
+    """The sample model without dropout, and with position embeddings that matter."""
+    return changed_model(tmp_path_factory.mktemp("model"), sample_model, dropout=0.0)
+
+
+def changed_model(target: Path, source: Path, dropout: float, **settings: Any) -> Path:
+    model, tokenizer = AutoModel.from_pretrained(source), AutoTokenizer.from_pretrained(source)
+    model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = dropout
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() > 1:
+                weight.add_((0.005 if "embeddings" in name else 0.1) * torch.randn(weight.shape, generator=generator))
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    write_settings(target, replace(read_settings(source), **settings), model.config.hidden_size)
+    return target
+
+
+def training_set(base: Path, data: Data, *, group_size: int = 4, passage_max_len: int = PASSAGE_MAX_LEN) -> TrainingSet:
+    """As the train stage makes it."""
+    settings, tokenizer = read_settings(base), load_tokenizer(base)
+    return TrainingSet(
+        data.rows,
+        tokenize_queries(tokenizer, [row.query for row in data.rows], settings.query_instruction, QUERY_MAX_LEN),
+        data.passages,
+        frame(tokenizer, settings.passage_instruction),
+        group_size=group_size,
+        passage_max_len=passage_max_len,
+        seed=42,
+    )
+
+
+def run(base: Path, questions: TrainingSet, scratch: Path, **options: Any) -> tuple[torch.nn.Module, list[Any]]:
+    settings = read_settings(base)
+    where = {"tensorboard": scratch / "tensorboard", "scratch": scratch / "trainer"}
+    return train(base, settings, questions, **(OPTIONS | where | options))
+
+
+def flag_embeddings_features(base: Path, mined: Path, cache: Path, group_size: int) -> AbsEmbedderTrainDataset:
+    """FlagEmbedding's own data set: the texts of the mined file, the query's with its instruction."""
+    settings = read_settings(base)
+    arguments = AbsEmbedderDataArguments(
+        train_data=[str(mined)],
+        cache_path=str(cache),
+        train_group_size=group_size,
+        query_max_len=QUERY_MAX_LEN,
+        passage_max_len=PASSAGE_MAX_LEN,
+        query_instruction_for_retrieval=settings.query_instruction,
+        passage_instruction_for_retrieval=settings.passage_instruction or None,
+    )
+    return AbsEmbedderTrainDataset(arguments, AutoTokenizer.from_pretrained(base))
+
+
+def epoch_batches(epoch: int, size: int = 8, seed: int = 42) -> list[list[int]]:
+    """The questions of each whole batch of an epoch."""
+    sampler = EpochSampler(QUESTIONS, seed)
+    sampler.set_epoch(epoch)
+    questions = [key % QUESTIONS for key in sampler]
+    return [questions[i : i + size] for i in range(0, QUESTIONS - size + 1, size)]
+
+
+def plain_loop(base: Path, mined: Path, cache: Path, steps: list[list[list[int]]]) -> list[tuple[float, float]]:
+    """FlagEmbedding's model trained on `steps`, each a list of batches of questions: (loss, accuracy) of each step."""
+    settings, tokenizer = read_settings(base), AutoTokenizer.from_pretrained(base)
+    features = flag_embeddings_features(base, mined, cache, group_size=4)
+    collator = AbsEmbedderCollator(tokenizer, query_max_len=QUERY_MAX_LEN, passage_max_len=PASSAGE_MAX_LEN)
+    model = BiEncoderOnlyEmbedderModel(
+        AutoModel.from_pretrained(base, dtype=torch.float32),
+        temperature=OPTIONS["temperature"],
+        sentence_pooling_method=settings.pooling,
+        normalize_embeddings=settings.normalize,
+    ).train()
+    plain = [w for name, w in model.named_parameters() if "LayerNorm" in name or name.endswith("bias")]
+    decayed = [w for name, w in model.named_parameters() if not ("LayerNorm" in name or name.endswith("bias"))]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": OPTIONS["weight_decay"]}, {"params": plain, "weight_decay": 0.0}],
+        lr=OPTIONS["learning_rate"],
+    )
+    warmup = math.ceil(OPTIONS["warmup_ratio"] * len(steps))
+    scheduler = get_scheduler("linear", optimizer, num_warmup_steps=warmup, num_training_steps=len(steps))
+    curve = []
+    for batches in steps:
+        losses, right = [], []
+        for questions in batches:
+            inputs = collator([features[question] for question in questions])
+            loss = model(**inputs).loss
+            (loss / len(batches)).backward()
+            losses.append(loss.item())
+            with torch.no_grad():
+                scores = (model.encode(inputs["queries"]) @ model.encode(inputs["passages"]).T).numpy()
+            right += (scores.argmax(1) == 4 * np.arange(len(questions))).tolist()
+            logits = scores.astype(np.float64) / OPTIONS["temperature"]
+            by_hand = [math.log(np.exp(row - row[4 * i]).sum()) for i, row in enumerate(logits)]
+            assert np.mean(by_hand) == pytest.approx(losses[-1], abs=1e-4)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), OPTIONS["max_grad_norm"])
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+        curve.append((float(np.mean(losses)), float(np.mean(right))))
+    return curve
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_loss_and_accuracy_of_every_step_equal_flag_embeddings(
+    tmp_path: Path, base: Path, data: Data, sample_model: Path, pooling: str
+) -> None:
+    """Both data paths from the mined file on: ours from passage numbers, FlagEmbedding's from the texts."""
+    if pooling != "mean":
+        base = changed_model(tmp_path, sample_model, 0.0, pooling=pooling, passage_instruction="文档：")
+    _, log = run(base, training_set(base, data), tmp_path)
+    steps = [[batch] for epoch in range(3) for batch in epoch_batches(epoch)]
+    expected = plain_loop(base, data.mined, tmp_path, steps)
+    assert len(log) == len(expected) == 12
+    assert expected[-1][0] < expected[0][0] - 0.1, "it learns, so that an error would grow"
+    difference = max(abs(line["loss"] - loss) for line, (loss, _) in zip(log, expected, strict=True))
+    assert difference < 1e-5
+    assert [line["accuracy"] for line in log] == pytest.approx([accuracy for _, accuracy in expected])
+    assert 0 < np.mean([line["accuracy"] for line in log]) < 1
+
+
+def test_accumulated_batches_equal_flag_embeddings_mean_loss(tmp_path: Path, base: Path, data: Data) -> None:
+    """Four batches an epoch in steps of three: the last step of an epoch is the mean of the one that is left."""
+    _, log = run(base, training_set(base, data), tmp_path, gradient_accumulation_steps=3)
+    steps = [step for epoch in range(3) for b in [epoch_batches(epoch)] for step in (b[:3], b[3:])]
+    expected = plain_loop(base, data.mined, tmp_path, steps)
+    assert [line["loss"] for line in log] == pytest.approx([loss for loss, _ in expected], abs=1e-5)
+    assert [line["accuracy"] for line in log] == pytest.approx([accuracy for _, accuracy in expected])
+
+
+def test_a_batch_has_the_tokens_that_flag_embedding_makes_of_the_texts(tmp_path: Path, base: Path, data: Data) -> None:
+    settings, tokenizer = read_settings(base), AutoTokenizer.from_pretrained(base)
+    corpus = [json.loads(line) for line in data.mined.read_text(encoding="utf-8").splitlines()]
+    collator = AbsEmbedderCollator(tokenizer, query_max_len=QUERY_MAX_LEN, passage_max_len=PASSAGE_MAX_LEN)
+    texts = [(settings.query_instruction + row["query"], row["pos"] + row["neg"], None) for row in corpus]
+    theirs = collator(texts)
+    questions = training_set(base, data)
+    ours = collate([questions[i] for i in range(QUESTIONS)], pad_token_id(base), multiple_of=1)
+    assert ours["queries"]["input_ids"].tolist() == theirs["queries"]["input_ids"].tolist()
+    assert ours["queries"]["attention_mask"].tolist() == theirs["queries"]["attention_mask"].tolist()
+    for key in ("input_ids", "attention_mask"):
+        our_groups = ours["passages"][key].reshape(QUESTIONS, 4, -1).tolist()
+        their_groups = theirs["passages"][key].reshape(QUESTIONS, 4, -1).tolist()
+        assert [group[0] for group in our_groups] == [group[0] for group in their_groups]
+        assert [sorted(group) for group in our_groups] == [sorted(group) for group in their_groups]
+
+
+def test_loss_and_accuracy_by_hand() -> None:
+    """Two queries, groups of two: the first's positive scores 2 against 1, 1, 0; the second's 0 against 3, 0, 0."""
+    model = ContrastiveModel(torch.nn.Linear(1, 1))
+    loss = model.compute_loss(torch.tensor([[2.0, 1, 1, 0], [3.0, 0, 0, 0]]), torch.tensor([0, 2]))
+    first = math.log(math.exp(2) + 2 * math.exp(1) + 1) - 2
+    second = math.log(math.exp(3) + 3)
+    assert loss.item() == pytest.approx((first + second) / 2, rel=1e-6)
+    assert model.take_accuracy() == 0.5
+    assert model.take_accuracy() == 0, "the count starts anew"
+
+
+def test_a_log_line_is_the_mean_of_the_steps_since_the_line_before(tmp_path: Path, base: Path, data: Data) -> None:
+    questions = training_set(base, data)
+    _, single = run(base, questions, tmp_path)
+    _, by_four = run(base, questions, tmp_path, logging_steps=4)
+    assert [line["step"] for line in by_four] == [4, 8, 12]
+    for name in ("loss", "accuracy"):
+        means = np.array([line[name] for line in single]).reshape(3, 4).mean(1)
+        assert [line[name] for line in by_four] == pytest.approx(means.tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize("logging_steps", [5, 100])
+def test_the_log_reaches_the_last_step(tmp_path: Path, base: Path, data: Data, logging_steps: int) -> None:
+    """Twelve steps: metrics/training.json takes the number of steps and the last loss from the last line."""
+    _, log = run(base, training_set(base, data), tmp_path, logging_steps=logging_steps)
+    assert log
+    assert log[-1]["step"] == 12
+
+
+def weights(backbone: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+
+
+def assert_equal_runs(one: tuple[torch.nn.Module, list[Any]], other: tuple[torch.nn.Module, list[Any]]) -> None:
+    for name, tensor in weights(one[0]).items():
+        assert torch.equal(tensor, weights(other[0])[name]), name
+    assert [(line["loss"], line["accuracy"]) for line in one[1]] == [(x["loss"], x["accuracy"]) for x in other[1]]
+
+
+def test_two_trainings_give_equal_bits(tmp_path: Path, data: Data, sample_model: Path) -> None:
+    """With dropout, and whatever was drawn from the global generators before."""
+    (tmp_path / "model").mkdir()
+    base = changed_model(tmp_path / "model", sample_model, dropout=0.1)
+    questions = training_set(base, data)
+    first = run(base, questions, tmp_path)
+    torch.manual_seed(17)
+    np.random.seed(17)
+    assert_equal_runs(first, run(base, questions, tmp_path))
+    other = run(base, questions, tmp_path, seed=43)
+    assert [line["loss"] for line in other[1]] != [line["loss"] for line in first[1]]
+
+
+def test_workers_change_nothing(tmp_path: Path, base: Path, data: Data) -> None:
+    questions = training_set(base, data)
+    alone = run(base, questions, tmp_path, num_train_epochs=2)
+    assert_equal_runs(alone, run(base, questions, tmp_path, num_train_epochs=2, dataloader_num_workers=2))
+
+
+def test_gradient_checkpointing_changes_nothing(tmp_path: Path, base: Path, data: Data) -> None:
+    questions = training_set(base, data)
+    _, plain = run(base, questions, tmp_path, num_train_epochs=1)
+    _, checkpointed = run(base, questions, tmp_path, num_train_epochs=1, gradient_checkpointing=True)
+    for name in ("loss", "accuracy"):
+        assert [line[name] for line in checkpointed] == pytest.approx([line[name] for line in plain], abs=1e-6)
+
+
+def test_bfloat16_keeps_the_weights_in_float32(tmp_path: Path, base: Path, data: Data) -> None:
+    _, exact = run(base, training_set(base, data), tmp_path, num_train_epochs=1)
+    backbone, log = run(base, training_set(base, data), tmp_path, num_train_epochs=1, precision="bf16")
+    assert {tensor.dtype for tensor in backbone.parameters()} == {torch.float32}
+    assert log[0]["loss"] == pytest.approx(exact[0]["loss"], rel=0.05)
+    assert log[0]["loss"] != exact[0]["loss"]
+
+
+def test_an_infinite_learning_rate_ends_in_a_clear_error(tmp_path: Path, base: Path, data: Data) -> None:
+    with pytest.raises(EmbedTuneError, match=r"the loss is nan at step \d+ of 12; lower train\.learning_rate"):
+        run(base, training_set(base, data), tmp_path, learning_rate=1e30, warmup_ratio=0.0, max_grad_norm=1e9)
+
+
+def test_each_epoch_hands_on_its_weights(tmp_path: Path, base: Path, data: Data) -> None:
+    saved: dict[int, dict[str, torch.Tensor]] = {}
+    final, _ = run(
+        base, training_set(base, data), tmp_path, save_epoch=lambda model, epoch: saved.update({epoch: weights(model)})
+    )
+    assert list(saved) == [1, 2, 3]
+    name = "encoder.layer.0.output.dense.weight"
+    assert all(torch.equal(saved[3][key], tensor) for key, tensor in weights(final).items())
+    assert not torch.equal(saved[1][name], saved[2][name])
+
+
+@pytest.mark.parametrize(("drop_last", "batches"), [(True, 4), (False, 5)])
+def test_an_epoch_of_training_takes_each_question_once_in_an_order_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, base: Path, data: Data, drop_last: bool, batches: int
+) -> None:
+    """Seen from what training collates, not from the sampler."""
+    questions = training_set(base, data)
+    number = {tuple(query.tolist()): i for i, query in enumerate(questions.query_tokens)}
+    assert len(number) == QUESTIONS
+    seen: list[list[int]] = []
+
+    def noting(groups: list[Any], **options: Any) -> Any:
+        seen.append([number[tuple(group["query"].tolist())] for group in groups])
+        return collate(groups, **options)
+
+    monkeypatch.setattr(train_module, "collate", noting)
+    run(base, questions, tmp_path, dataloader_drop_last=drop_last)
+    epochs = [[question for batch in seen[i : i + batches] for question in batch] for i in range(0, len(seen), batches)]
+    assert len(epochs) == 3
+    for epoch in epochs:
+        assert len(set(epoch)) == len(epoch) == (32 if drop_last else QUESTIONS)
+    assert epochs[0] != epochs[1] != epochs[2]
+    dropped = [set(range(QUESTIONS)) - set(epoch) for epoch in epochs]
+    assert not drop_last or dropped[0] != dropped[1]
+
+
+@pytest.mark.parametrize("size", [1, 2, 37, 1000])
+def test_the_sampler_gives_every_question_once_per_epoch_and_orders_that_differ(size: int) -> None:
+    sampler = EpochSampler(size, seed=1)
+    orders = []
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        keys = list(sampler)
+        assert len(sampler) == len(keys) == size
+        assert {key // size for key in keys} == {epoch}
+        assert sorted(key % size for key in keys) == list(range(size))
+        assert list(sampler) == keys
+        orders.append(tuple(key % size for key in keys))
+    assert size < 37 or len(set(orders)) == 4
+    other = EpochSampler(size, seed=2)
+    assert size < 37 or list(other) != orders[0]
+
+
+@pytest.fixture(scope="module")
+def drawn() -> TrainingSet:
+    """Passages of a single token, their own number: 40 questions with 1 to 3 positives and 2 to 9 negatives."""
+    rng = np.random.default_rng(0)
+    count = 1000
+    empty = np.zeros(0, dtype=np.int64)
+    passages = Passages(
+        token_ids=np.arange(count, dtype=np.uint16),
+        token_start=np.arange(count),
+        token_count=np.ones(count, dtype=np.int32),
+        char_start=np.zeros(count, dtype=np.int32),
+        char_end=np.zeros(count, dtype=np.int32),
+        text_hash=np.zeros(count, dtype=np.uint64),
+        document=np.arange(count, dtype=np.int32),
+        document_ids=[str(i) for i in range(count)],
+        corpus_offset=empty,
+        first_passage=np.arange(count + 1),
+        max_tokens=8,
+    )
+    rows = []
+    for number in range(40):
+        positives, negatives = rng.integers(1, 4), rng.integers(2, 10)
+        numbers = rng.choice(count, positives + negatives, replace=False).tolist()
+        rows.append(MinedRow(f"q{number}", "", numbers[:positives], numbers[positives:]))
+    queries = [np.array([number]) for number in range(40)]
+    bare = frame_of([], [])
+    return TrainingSet(rows, queries, passages, bare, group_size=5, passage_max_len=8, seed=3)
+
+
+def frame_of(prefix: list[int], suffix: list[int]) -> Any:
+    return Frame(np.array(prefix, dtype=np.int64), np.array(suffix, dtype=np.int64))
+
+
+def group_numbers(group: Any) -> list[int]:
+    return [int(passage[0]) for passage in group["passages"]]
+
+
+def test_a_group_is_one_positive_and_negatives_of_its_own_question(drawn: TrainingSet) -> None:
+    for key in range(40 * 25):
+        row = drawn.rows[key % 40]
+        group = drawn[key]
+        positive, *negatives = group_numbers(group)
+        assert group["query"].tolist() == [key % 40]
+        assert positive in row.positives
+        assert len(negatives) == 4
+        assert set(negatives) <= set(row.negatives)
+        assert not set(negatives) & set(row.positives)
+        repeats = [negatives.count(number) for number in set(negatives)]
+        assert max(repeats) - min(repeats) <= 1, "as evenly as may be"
+        assert len(set(negatives)) == min(4, len(row.negatives))
+
+
+def test_over_epochs_every_positive_and_every_negative_is_used(drawn: TrainingSet) -> None:
+    for question, row in enumerate(drawn.rows):
+        groups = [group_numbers(drawn[epoch * 40 + question]) for epoch in range(60)]
+        assert {group[0] for group in groups} == set(row.positives)
+        assert {number for group in groups for number in group[1:]} == set(row.negatives)
+
+
+def test_a_group_is_the_same_each_time_it_is_drawn_in_whatever_order(drawn: TrainingSet) -> None:
+    forward = [group_numbers(drawn[key]) for key in range(400)]
+    assert [group_numbers(drawn[key]) for key in reversed(range(400))] == forward[::-1]
+
+
+def test_group_size_one_trains_with_in_batch_negatives_alone(tmp_path: Path, base: Path, data: Data) -> None:
+    """Also where no question has a negative; the loss is the cross entropy over the other questions' positives."""
+    without = Data(data.mined, [replace(row, negatives=[]) for row in data.rows], data.passages)
+    questions = training_set(base, without, group_size=1)
+    _, log = run(base, questions, tmp_path, num_train_epochs=1)
+    batch = collate([questions[question] for question in epoch_batches(0)[0]], 0, multiple_of=1)
+    assert batch["passages"]["input_ids"].shape[0] == 8
+    model = AutoModel.from_pretrained(base)
+    with torch.inference_mode():
+        vectors = {}
+        for side in ("queries", "passages"):
+            mask = batch[side]["attention_mask"][:, :, None]
+            hidden = (model(**batch[side]).last_hidden_state * mask).sum(1) / mask.sum(1)
+            vectors[side] = torch.nn.functional.normalize(hidden, dim=-1).double().numpy()
+    logits = vectors["queries"] @ vectors["passages"].T / OPTIONS["temperature"]
+    expected = np.mean([math.log(np.exp(row - row[i]).sum()) for i, row in enumerate(logits)])
+    assert log[0]["loss"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_question_without_negatives_is_named_where_the_group_needs_some(base: Path, data: Data) -> None:
+    rows = [*data.rows[:5], replace(data.rows[5], negatives=[]), *data.rows[6:]]
+    with pytest.raises(EmbedTuneError, match=r"question 'q5' has no negative.*train_group_size: 2"):
+        training_set(base, Data(data.mined, rows, data.passages), group_size=2)
+
+
+def test_too_few_questions_for_a_batch_are_refused(tmp_path: Path, base: Path, data: Data) -> None:
+    with pytest.raises(EmbedTuneError, match=r"per_device_train_batch_size: 38 is more than the 37 training questions"):
+        run(base, training_set(base, data), tmp_path, per_device_train_batch_size=38)
+
+
+def test_too_few_questions_train_where_the_incomplete_batch_is_kept(tmp_path: Path, base: Path, data: Data) -> None:
+    _, log = run(base, training_set(base, data), tmp_path, per_device_train_batch_size=38, dataloader_drop_last=False)
+    assert [line["step"] for line in log] == [1, 2, 3]
+
+
+def test_queries_begin_with_their_instruction_and_passages_do_not(base: Path, data: Data) -> None:
+    settings: Settings = read_settings(base)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    instruction = tokenizer(settings.query_instruction, add_special_tokens=False).input_ids
+    assert len(instruction) == len(settings.query_instruction) > 5
+    questions = training_set(base, data)
+    for question in range(QUESTIONS):
+        group = questions[question]
+        assert group["query"][: len(instruction) + 1].tolist() == [tokenizer.cls_token_id, *instruction]
+        assert all(passage[1 : len(instruction) + 1].tolist() != instruction for passage in group["passages"])
+
+
+@pytest.mark.parametrize("passage_max_len", [3, 16, 32, 48, 64])
+def test_passages_are_cut_to_their_maximum_and_keep_the_closing_token(
+    base: Path, data: Data, passage_max_len: int
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    questions = training_set(base, data, passage_max_len=passage_max_len)
+    passages: list[NDArray[np.int64]] = [p for key in range(QUESTIONS) for p in questions[key]["passages"]]
+    assert max(len(passage) for passage in passages) == min(passage_max_len, 48)
+    for passage in passages:
+        assert passage[0] == tokenizer.cls_token_id
+        assert passage[-1] == tokenizer.sep_token_id
+        assert (passage[1:-1] != tokenizer.sep_token_id).all()
+
+
+def test_a_passage_instruction_longer_than_the_maximum_is_refused(
+    tmp_path: Path, sample_model: Path, data: Data
+) -> None:
+    """Twelve tokens of instruction and two special ones do not go into ten."""
+    base = changed_model(tmp_path, sample_model, 0.0, passage_instruction="为这个文档生成表示用于检索")
+    with pytest.raises(EmbedTuneError, match="passage"):
+        training_set(base, data, passage_max_len=10)[0]
