@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.harness import interleaved, timed, write_result
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "mldr-zh-10" / "mldr-v1.0-zh" / "train.jsonl.gz"
-MAX_TOKENS, BATCH_TOKENS, ROUNDS = 512, 8192, 5
+MAX_TOKENS, BATCH_TOKENS, ROUNDS = 512, 2048, 5
 WORKLOADS = {"passages, 2 layers of 128": "sample", "heads, 4 layers of 512": "small"}
 
 

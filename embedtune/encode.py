@@ -60,8 +60,14 @@ def encode(
     """Write the embeddings of n sequences to the rows of `out`, shape (n, d).
 
     `sequence(i)` gives whole token sequences of the lengths in `lengths`; a batch holds at most `batch_tokens` tokens,
-    padding included (but at least one sequence). Raises EmbedTuneError where a vector is not finite.
+    padding included (but at least one sequence). Raises EmbedTuneError for a text
+    without tokens and where a vector is not finite.
     """
+    if len(lengths) and not lengths.min():
+        raise EmbedTuneError(
+            f"text {int(np.argmin(lengths))} has no tokens, and the tokenizer adds none: it cannot be embedded; "
+            "take the text out of the data set"
+        )
     pending: tuple[NDArray[np.intp], torch.Tensor] | None = None
     with bar(total=len(lengths), unit=" texts", desc=description) as progress:
         for rows in length_sorted_batches(lengths, batch_tokens):

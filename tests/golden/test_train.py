@@ -323,8 +323,10 @@ def test_workers_change_nothing(tmp_path: Path, base: Path, data: Data) -> None:
 
 def test_gradient_checkpointing_changes_nothing(tmp_path: Path, base: Path, data: Data) -> None:
     questions = training_set(base, data)
-    _, plain = run(base, questions, tmp_path, num_train_epochs=1)
-    _, checkpointed = run(base, questions, tmp_path, num_train_epochs=1, gradient_checkpointing=True)
+    backbone, plain = run(base, questions, tmp_path, num_train_epochs=1)
+    assert not backbone.is_gradient_checkpointing
+    backbone, checkpointed = run(base, questions, tmp_path, num_train_epochs=1, gradient_checkpointing=True)
+    assert backbone.is_gradient_checkpointing
     for name in ("loss", "accuracy"):
         assert [line[name] for line in checkpointed] == pytest.approx([line[name] for line in plain], abs=1e-6)
 
