@@ -49,6 +49,7 @@ def write_result(name: str, result: dict[str, Any]) -> None:
     """Write results/<name>.json with the hardware and the packages' versions beside it, and print it."""
     whole = {"hardware": hardware(), "packages": {package: _version(package) for package in PACKAGES}, **result}
     text = json.dumps(whole, indent=2)
+    RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(text + "\n")
     print(text)
 

@@ -53,7 +53,8 @@ def write_data(folder: Path) -> None:
 def embedtune(folder: Path) -> None:
     from embedtune import files
     from embedtune.convert import CorpusWriter, convert
-    from embedtune.layouts import BadRows, open_layout
+    from embedtune.layouts.opening import open_layout
+    from embedtune.layouts.rows import BadRows
     from embedtune.segment import write_passages
     from embedtune.tokenization import frame, load_tokenizer
 

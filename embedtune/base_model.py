@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from embedtune import files
 from embedtune.errors import EmbedTuneError
-from embedtune.model import Settings, write_settings
+from embedtune.model import Settings, pooling_modes, write_settings
 from embedtune.progress import quiet_transformers
 
 UNLIMITED = 1_000_000  # a tokenizer without a limit of its own gives a huge number
@@ -24,12 +26,23 @@ def prepare_model(
     if not (source / "config.json").is_file():
         raise EmbedTuneError(f"{source}: no config.json; expected a model directory in Hugging Face's layout")
     try:
-        model = AutoModel.from_pretrained(source, dtype="auto", local_files_only=True)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # a pooler that the weights lack comes out the same each time; nothing reads it
+            model, loading = AutoModel.from_pretrained(
+                source, dtype="auto", local_files_only=True, output_loading_info=True
+            )
         tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise EmbedTuneError(f"{source}: cannot be loaded as a model: {error}") from error
+    missing = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise EmbedTuneError(
+            f"{source}: {len(missing)} weights that the architecture {type(model).__name__} needs are missing, such as "
+            f"{missing[0]}; they would be random"
+        )
     if not tokenizer.is_fast:
         raise EmbedTuneError(f"{source}: its tokenizer has no fast version (tokenizer.json), which embedtune needs")
+    _check_modules(source, pooling)
     settings = Settings(
         pooling, normalize, query_instruction, passage_instruction, max_tokens=_max_tokens(model, tokenizer)
     )
@@ -47,3 +60,23 @@ def _max_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> i
     if padding is not None:
         positions -= padding + 1
     return min(positions, tokenizer.model_max_length)
+
+
+def _check_modules(source: Path, pooling: str) -> None:
+    """Refuse a model whose own sentence-transformers files say that it embeds in another way."""
+    if (source / "modules.json").is_file():
+        types = [str(module["type"]).rsplit(".", 1)[-1] for module in files.read_json(source / "modules.json")]
+        others = [name for name in types if name not in ("Transformer", "Pooling", "Normalize")]
+        if others:
+            raise EmbedTuneError(
+                f"params.yaml: model.name: the model has modules of type {', '.join(others)}, which embedtune cannot "
+                "train; choose one that ends in pooling and normalisation"
+            )
+    path = source / "1_Pooling" / "config.json"
+    if path.is_file():
+        own = pooling_modes(files.read_json(path))
+        if own != [pooling]:
+            raise EmbedTuneError(
+                f"params.yaml: model.pooling: expected {', '.join(own) or 'another'}, as the model's own "
+                f"1_Pooling/config.json says, got {pooling}; to go against it, delete that file in a local copy"
+            )

@@ -6,28 +6,20 @@ cannot show. All problems of a file are reported together.
 
 from __future__ import annotations
 
-import difflib
 import math
 import sys
 from collections.abc import Hashable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from embedtune.config_errors import Expected, explained
 from embedtune.errors import EmbedTuneError, Problems
 
 MLDR_LANGUAGES = ("ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "pt", "ru", "th", "zh")
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a right value looks like, in the words of the error message."""
-
-    text: str
 
 
 def _number(value: Any) -> Any:
@@ -177,7 +169,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     try:
         params = Params.model_validate(content)
     except pydantic.ValidationError as errors:
-        for where, what in _explained(errors, content).items():
+        for where, what in explained(errors, content, Params).items():
             problems.add(f"{path}: {where}", what)
         problems.raise_if_any()
         raise
@@ -217,75 +209,6 @@ def _read_yaml(path: Path) -> Any:
     if not isinstance(content, dict):
         raise EmbedTuneError(f"{path}: expected sections such as `dataset:` and `train:`, got {content!r}")
     return content
-
-
-def _explained(errors: pydantic.ValidationError, content: dict[str, Any]) -> dict[str, str]:
-    """Key path -> message, one message a key even where pydantic tried several alternatives or elements."""
-    explained: dict[str, str] = {}
-    for error in errors.errors(include_url=False):
-        keys = [str(key) for key in error["loc"]]
-        section, field, known_keys = _resolve(keys)
-        where = ".".join(known_keys)
-        if error["type"] in ("extra_forbidden", "invalid_key"):
-            unknown = keys[len(known_keys)]
-            explained[".".join([*known_keys, unknown])] = _unknown_key(unknown, section)
-        elif error["type"] == "missing" and error["loc"][-1] == known_keys[-1]:
-            explained[where] = f"missing; add it with {_expected(field)}"
-        elif where not in explained:
-            explained[where] = _wrong_value(_value_at(content, known_keys), _expected(field))
-    return explained
-
-
-def _value_at(content: Any, keys: list[str]) -> Any:
-    for key in keys:
-        content = content[key]
-    return content
-
-
-def _resolve(keys: list[str]) -> tuple[type[BaseModel], Any, list[str]]:
-    """The innermost section that `keys` leads to, the field there (or None), and the keys that exist."""
-    section: type[BaseModel] = Params
-    field: Any = None
-    for depth, key in enumerate(keys):
-        if key not in section.model_fields:
-            return section, field, keys[:depth]
-        field = section.model_fields[key]
-        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return section, field, keys[: depth + 1]
-        section = field.annotation
-    return section, field, keys
-
-
-def _expected(field: Any) -> str:
-    for extra in [*field.metadata, *_nested_metadata(field.annotation)]:
-        if isinstance(extra, Expected):
-            return extra.text
-    if get_origin(field.annotation) is Literal:
-        return "one of " + ", ".join(str(choice) for choice in get_args(field.annotation))
-    if field.annotation is bool:
-        return "true or false"
-    if field.annotation is str:
-        return "a text"
-    return "a section with the keys " + ", ".join(field.annotation.model_fields)
-
-
-def _nested_metadata(annotation: Any) -> list[Any]:
-    return [extra for part in get_args(annotation) for extra in getattr(part, "__metadata__", ())]
-
-
-def _unknown_key(key: str, section: type[BaseModel]) -> str:
-    close = difflib.get_close_matches(key, section.model_fields, n=1)
-    guess = f"; did you mean '{close[0]}'?" if close else ""
-    return f"unknown key{guess or '; known here: ' + ', '.join(section.model_fields)}"
-
-
-def _wrong_value(value: Any, expected: str) -> str:
-    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    message = f"expected {expected}, got {shown}"
-    is_percentage = isinstance(value, (int, float)) and not isinstance(value, bool) and 1 < value <= 100
-    if expected == "a number from 0 to 1" and is_percentage:
-        message += f"; for {value:g} % write {value / 100:g}"
-    return message
 
 
 def _check_together(params: Params, path: Path, problems: Problems) -> None:

@@ -15,7 +15,7 @@ from typing import IO, Any
 from embedtune import files
 from embedtune.corpus import SPLITS, Query
 from embedtune.errors import EmbedTuneError
-from embedtune.layouts import BadRows, Layout, Passage, Row
+from embedtune.layouts.rows import BadRows, Layout, Passage, Row
 from embedtune.progress import bar
 from embedtune.seeds import generator
 

@@ -65,7 +65,7 @@ def write_settings(directory: Path, settings: Settings, dimension: int) -> None:
 def read_settings(directory: Path) -> Settings:
     """The settings that `write_settings` wrote. Raises EmbedTuneError when the directory has none."""
     pooling_config = files.read_json(directory / "1_Pooling" / "config.json")
-    poolings = [name for name, key in POOLING_KEYS.items() if pooling_config.get(key)]
+    poolings = pooling_modes(pooling_config)
     if len(poolings) != 1:
         raise EmbedTuneError(f"{directory / '1_Pooling' / 'config.json'}: expected one pooling mode, got {poolings}")
     modules = files.read_json(directory / "modules.json")
@@ -77,6 +77,16 @@ def read_settings(directory: Path) -> Settings:
         passage_instruction=prompts["document"],
         max_tokens=files.read_json(directory / "sentence_bert_config.json")["max_seq_length"],
     )
+
+
+def pooling_modes(config: dict[str, Any]) -> list[str]:
+    """The modes of a 1_Pooling/config.json in params.yaml's words; sentence-transformers 6 writes `pooling_mode`."""
+    named = config.get("pooling_mode")
+    if named is not None:
+        return [str(mode).replace("lasttoken", "last_token") for mode in ([named] if isinstance(named, str) else named)]
+    chosen = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
+    names = {key: name for name, key in POOLING_KEYS.items()}
+    return [names.get(key, key) for key in chosen]
 
 
 def check_length(what: str, tokens: int, settings: Settings) -> None:

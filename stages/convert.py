@@ -7,7 +7,8 @@ from embedtune import cli, files
 from embedtune.config import load_params
 from embedtune.convert import CorpusWriter, complete_splits, convert, shuffle_questions
 from embedtune.corpus import write_qrels, write_queries
-from embedtune.layouts import BadRows, open_layout
+from embedtune.layouts.opening import open_layout
+from embedtune.layouts.rows import BadRows
 
 
 def main() -> None:

@@ -1,12 +1,9 @@
 """train: fine-tune the base model on the mined rows."""
 
-import hashlib
-import platform
 import shutil
 import time
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from embedtune import cli, files
@@ -17,15 +14,7 @@ from embedtune.passages import open_passages
 from embedtune.tokenization import frame, load_tokenizer, tokenize_queries
 from embedtune.train import train
 from embedtune.training_data import TrainingSet, read_mined
-
-
-def run_name(settings: str, *inputs: Path) -> str:
-    """A short name that differs wherever the parameters or the content of an input file do."""
-    digest = hashlib.sha256(settings.encode())
-    for path in inputs:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:12]
+from embedtune.training_records import cost, loss_curve, run_name, summary
 
 
 def main() -> None:
@@ -75,35 +64,15 @@ def main() -> None:
         )
         save_model(backbone, base, target)
     seconds = time.time() - started
-    curve = pd.DataFrame(log)[["step", "epoch", "loss", "accuracy", "learning_rate"]].round(8)
+    curve = loss_curve(log)
     with files.whole_file(Path("metrics/plots/training.csv")) as partial:
         curve.to_csv(partial, index=False)
-    steps = int(curve["step"].iloc[-1])
-    files.write_json(
-        Path("metrics/training.json"),
-        {
-            "questions": len(rows),
-            "steps": steps,
-            "first_loss": float(curve["loss"].iloc[0]),
-            "last_loss": float(curve["loss"].iloc[-1]),
-            "last_accuracy": float(curve["accuracy"].iloc[-1]),
-            "parameters": sum(p.numel() for p in backbone.parameters()),
-        },
-    )
-    hardware = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
-    files.write_json(
-        Path("logs/training.json"),
-        {
-            "seconds": seconds,
-            "questions_per_second": steps * params.train.per_device_train_batch_size / seconds,
-            "peak_gpu_bytes": torch.cuda.max_memory_allocated() if device.type == "cuda" else 0,
-            "device": str(device),
-            "hardware": hardware,
-            "precision": precision,
-        },
-    )
+    record = summary(curve, len(rows), backbone)
+    files.write_json(Path("metrics/training.json"), record)
+    trained = record["steps"] * params.train.per_device_train_batch_size * params.train.gradient_accumulation_steps
+    files.write_json(Path("logs/training.json"), cost(seconds, trained, device, precision))
     where = f"; a model after each epoch in {checkpoints}" if keep_epochs else ""
-    cli.say(f"train: wrote models/finetuned after {steps} steps in {seconds:.0f} s{where}")
+    cli.say(f"train: wrote models/finetuned after {record['steps']} steps in {seconds:.0f} s{where}")
     shutil.rmtree("logs/trainer", ignore_errors=True)
 
 

@@ -17,7 +17,8 @@ import pytest
 from embedtune.convert import CorpusWriter, complete_splits, convert, shuffle_questions
 from embedtune.corpus import SPLITS, Query, read_corpus, read_queries, write_qrels, write_queries
 from embedtune.errors import EmbedTuneError
-from embedtune.layouts import BadRows, CorpusRow, Layout, open_layout
+from embedtune.layouts.opening import open_layout
+from embedtune.layouts.rows import BadRows, CorpusRow, Layout
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL_DATA = ROOT.parent / "shared" / "data"

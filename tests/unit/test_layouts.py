@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from embedtune.errors import EmbedTuneError
-from embedtune.layouts import FORMATS, BadRows, Row, open_layout
+from embedtune.layouts.opening import FORMATS, open_layout
+from embedtune.layouts.rows import BadRows, Row
 
 Rows = list[dict[str, Any]]
 

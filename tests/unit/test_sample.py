@@ -14,7 +14,8 @@ import yaml
 
 from embedtune.errors import EmbedTuneError
 from embedtune.files import read_lines
-from embedtune.layouts import BadRows, open_layout
+from embedtune.layouts.opening import open_layout
+from embedtune.layouts.rows import BadRows
 from embedtune.sample import phrases
 from embedtune.sample.corpus import FACTS_PER_DOCUMENT, write_sample
 

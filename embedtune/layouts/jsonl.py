@@ -1,0 +1,107 @@
+"""Layouts of one row a question: MLDR's, FlagEmbedding's triplets, and pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from embedtune.corpus import SPLITS
+from embedtune.errors import EmbedTuneError
+from embedtune.layouts.folders import ROW_KEYS, find, listing, other_layout
+from embedtune.layouts.rows import (
+    BadRows,
+    Layout,
+    Passage,
+    Row,
+    UnusableError,
+    corpus_rows,
+    id_of,
+    json_rows,
+    text_of,
+    texts_of,
+)
+
+
+def open_rows(root: Path, layout_format: str, language: str, bad_rows: BadRows) -> Layout:
+    """Open `{train,dev,test}.jsonl[.gz]` of mldr, triplets or pairs. Raises EmbedTuneError without a train split."""
+    folder = root / f"mldr-v1.0-{language}"
+    folder = folder if layout_format == "mldr" and folder.is_dir() else root
+    parse = {"mldr": _mldr_row, "triplets": _triplet_row, "pairs": _pair_row}[layout_format]
+    paths = _split_paths(folder, layout_format)
+    corpus = find(folder, "corpus") if layout_format == "mldr" else None
+    return Layout(
+        corpus=lambda: corpus_rows(corpus, "docid", bad_rows) if corpus else iter(()),
+        splits={split: _reader(path, parse, layout_format, bad_rows) for split, path in paths.items()},
+    )
+
+
+def _split_paths(folder: Path, layout_format: str) -> dict[str, Path]:
+    paths = {split: path for split in SPLITS if (path := find(folder, split))}
+    present = sorted(path for path in folder.iterdir() if path.name.endswith((".jsonl", ".jsonl.gz")))
+    if "train" not in paths and len(present) == 1:
+        paths = {"train": present[0]}
+    if "train" not in paths:
+        raise EmbedTuneError(
+            f"{folder}: no train.jsonl or train.jsonl.gz, which dataset.format: {layout_format} needs; "
+            f"found {listing(folder)}; {other_layout(folder, layout_format)}"
+            "check dataset.path, dataset.format and dataset.language"
+        )
+    return paths
+
+
+def _reader(
+    path: Path, parse: Callable[[str, bytes, dict[str, Any]], Row], layout_format: str, bad_rows: BadRows
+) -> Callable[[], Iterator[Row]]:
+    def rows() -> Iterator[Row]:
+        for where, raw, content in json_rows(path, bad_rows):
+            try:
+                yield parse(where, raw, content)
+            except UnusableError as error:
+                bad_rows.refuse(where, f"{error}{_looks_like(content, layout_format)}", raw)
+
+    return rows
+
+
+def _looks_like(content: dict[str, Any], layout_format: str) -> str:
+    others = [name for name, key in ROW_KEYS.items() if key in content and name != layout_format]
+    return f"; it looks like dataset.format: {others[0]}" if others and ROW_KEYS[layout_format] not in content else ""
+
+
+def _mldr_row(where: str, raw: bytes, content: dict[str, Any]) -> Row:
+    query_id, query = id_of(content, "query_id"), text_of(content, "query")
+    passages = []
+    for key, relevance in (("positive_passages", 1), ("negative_passages", 0)):
+        named = content.get(key, None if relevance else [])
+        if not isinstance(named, list) or not all(isinstance(passage, dict) for passage in named):
+            raise UnusableError(f"'{key}' is missing or not a list of {{docid, text}}")
+        if relevance and not named:
+            raise UnusableError(f"'{key}' is empty; give at least one")
+        for passage in named:
+            text = passage.get("text")
+            if text is not None:
+                text = text_of(passage, "text")
+            passages.append(Passage(id_of(passage, "docid"), text, relevance))
+    return Row(where, raw, query_id, query, passages, _known_answers(content))
+
+
+def _triplet_row(where: str, raw: bytes, content: dict[str, Any]) -> Row:
+    positives = [Passage(None, text, 1) for text in texts_of(content, "pos", needed=True)]
+    negatives = [Passage(None, text, 0) for text in texts_of(content, "neg", needed=False)]
+    return Row(where, raw, None, text_of(content, "query"), positives + negatives)
+
+
+def _pair_row(where: str, raw: bytes, content: dict[str, Any]) -> Row:
+    return Row(where, raw, None, text_of(content, "query"), [Passage(None, text_of(content, "pos_doc"), 1)])
+
+
+def _known_answers(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where the generated sample says that its answers stand; `answers` of other data sets mean something else."""
+    answers = content.get("answers")
+    shape = {"docid": str, "start": int, "end": int}
+    if isinstance(answers, list) and all(
+        isinstance(answer, dict) and all(isinstance(answer.get(key), kind) for key, kind in shape.items())
+        for answer in answers
+    ):
+        return answers
+    return []

@@ -1,0 +1,108 @@
+"""Preparing base models: what is refused, how many tokens they read, and that their weights stay as they are."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModel, XLMRobertaConfig, XLMRobertaModel
+
+from embedtune.base_model import prepare_model
+from embedtune.errors import EmbedTuneError
+from embedtune.model import Settings, pooling_modes, read_settings
+from embedtune.sample.model import write_sample_model
+
+INSTRUCTIONS = {"normalize": True, "query_instruction": "问：", "passage_instruction": "答："}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "source").mkdir()
+    write_sample_model(tmp_path / "source")
+    (tmp_path / "target").mkdir()
+    return tmp_path / "source"
+
+
+def prepare(source: Path, pooling: str = "cls") -> Settings:
+    return prepare_model(source, source.parent / "target", pooling=pooling, **INSTRUCTIONS)
+
+
+def test_settings_are_written_and_read_back(source: Path) -> None:
+    settings = prepare(source)
+    assert settings == Settings("cls", True, "问：", "答：", 512)
+    assert read_settings(source.parent / "target") == settings
+
+
+def test_weights_stay_as_they_are(source: Path) -> None:
+    prepare(source)
+    before, after = (AutoModel.from_pretrained(path).state_dict() for path in (source, source.parent / "target"))
+    shared = before.keys() & after.keys()
+    assert "encoder.layer.1.output.dense.weight" in shared
+    assert all(torch.equal(before[key], after[key]) for key in shared if "pooler" not in key)
+
+
+def test_the_same_source_gives_the_same_bytes(source: Path) -> None:
+    prepare(source)
+    first = (source.parent / "target" / "model.safetensors").read_bytes()
+    torch.rand(1)
+    prepare(source)
+    assert (source.parent / "target" / "model.safetensors").read_bytes() == first
+
+
+def test_missing_weights_are_refused(source: Path) -> None:
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    with pytest.raises(EmbedTuneError, match=r"16 weights that the architecture BertModel needs are missing"):
+        prepare(source)
+
+
+def test_position_tables_that_begin_after_the_padding_token_count_less(source: Path) -> None:
+    config = XLMRobertaConfig(
+        vocab_size=7000, hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16,
+        max_position_embeddings=130, pad_token_id=1,
+    )  # fmt: skip
+    XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(source)
+    assert prepare(source).max_tokens == 128
+
+
+def test_another_pooling_than_the_models_own_is_refused(source: Path) -> None:
+    prepare(source, "mean")
+    prepared = source.parent / "target"
+    with pytest.raises(EmbedTuneError) as error:
+        prepare_model(prepared, source, pooling="cls", **INSTRUCTIONS)
+    assert str(error.value) == (
+        "params.yaml: model.pooling: expected mean, as the model's own 1_Pooling/config.json says, got cls; "
+        "to go against it, delete that file in a local copy"
+    )
+
+
+def test_modules_that_would_be_lost_are_refused(source: Path) -> None:
+    modules = [{"type": f"sentence_transformers.models.{name}"} for name in ("Transformer", "Pooling", "Dense")]
+    (source / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(EmbedTuneError, match=r"modules of type Dense, which embedtune cannot train"):
+        prepare(source)
+
+
+def test_a_directory_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EmbedTuneError, match=r"no config\.json"):
+        prepare_model(tmp_path, tmp_path, pooling="cls", **INSTRUCTIONS)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(EmbedTuneError, match="cannot be loaded as a model"):
+        prepare_model(tmp_path, tmp_path, pooling="cls", **INSTRUCTIONS)
+
+
+@pytest.mark.parametrize(
+    ("config", "modes"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, ["cls"]),
+        ({"pooling_mode_lasttoken": True}, ["last_token"]),
+        ({"pooling_mode": "mean"}, ["mean"]),
+        ({"pooling_mode": "lasttoken"}, ["last_token"]),
+        ({"pooling_mode": ["cls", "mean"]}, ["cls", "mean"]),
+        ({"pooling_mode_max_tokens": True}, ["pooling_mode_max_tokens"]),
+        ({}, []),
+    ],
+)
+def test_both_ways_of_naming_a_pooling_are_read(config: dict[str, Any], modes: list[str]) -> None:
+    assert pooling_modes(config) == modes
