@@ -25,7 +25,7 @@ from embedtune.errors import EmbedTuneError
 from embedtune.passages import DOCUMENT_SCHEMA, PASSAGE_SCHEMA
 from embedtune.progress import bar
 
-BATCH_CHARACTERS = 400_000  # an encoding takes some hundred bytes a token: about 40 MB a batch, two or three at a time
+BATCH_CHARACTERS = 1_000_000  # an encoding takes some hundred bytes a token: 100 MB a batch, two or three at a time
 HEAD_CHARACTERS_PER_TOKEN = 6  # enough for nearly every head; a text that needs more is tokenised whole
 SPARE_CHARACTERS = 120  # a word of more than 100 characters is unknown to WordPiece, its cut first part is not
 HEAD_SPARE_TOKENS = 32  # tokens near the end of a shortened text may come out otherwise than in the whole text

@@ -1,0 +1,32 @@
+"""The committed dvc.lock and metrics are of the committed code and parameters, and they show a gain."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_code_and_metrics_are_those_of_the_last_run(stage: str) -> None:
+    files = [*STAGES[stage]["deps"], *STAGES[stage]["outs"]]
+    tracked = [file for file in files if file["path"].startswith(("embedtune/", "stages/", "metrics/"))]
+    changed = [file["path"] for file in tracked if digest(ROOT / file["path"]) != file["md5"]]
+    assert changed == [], "run `dvc repro` with the shipped params.yaml and commit dvc.lock and metrics/"
+
+
+def digest(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else "absent"
+
+
+def test_the_gain_is_more_than_four_standard_errors() -> None:
+    if STAGES["download"]["params"]["params.yaml"]["dataset.source"] != "sample":
+        pytest.skip("the last run was of other data than the shipped sample")
+    comparison = json.loads((ROOT / "metrics" / "comparison.json").read_text())
+    for measure in ("recall@10", "ndcg@10"):
+        assert comparison[measure]["gain"] > 4 * comparison[measure]["gain_standard_error"]
