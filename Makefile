@@ -2,6 +2,7 @@
 # make repro PROFILE=mldr-zh   the same with profiles/mldr-zh.yaml as params.yaml
 # make test, lint, bench       tests, linters, benchmarks
 
+SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -14,6 +15,7 @@ setup: $(VENV)/.installed-$(HARDWARE)
 
 $(VENV)/.installed-$(HARDWARE): $(wildcard requirements/*.txt)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"error: Python 3.11 or newer is needed, $(PYTHON) is {v[0]}.{v[1]}; write make PYTHON=/path/to/python3.11")'
+	@if ls $(VENV)/.installed-* 2>/dev/null | grep -qv -- '-$(HARDWARE)$$'; then rm -rf $(VENV); fi  # made for other hardware
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements/$(HARDWARE).txt -r requirements/dev.txt
 	@touch $@

@@ -24,7 +24,8 @@ def timed(work: Callable[[], Any]) -> None:
     started = time.perf_counter()
     work()
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
 
 
@@ -62,7 +63,7 @@ def hardware() -> dict[str, Any]:
     model = next((line.split(":")[1].strip() for line in cpuinfo.splitlines() if "model name" in line), "")
     return {
         "processor": model or platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }

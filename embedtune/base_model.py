@@ -9,7 +9,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 
 from embedtune import files
 from embedtune.errors import EmbedTuneError
-from embedtune.model import Settings, pooling_modes, write_settings
+from embedtune.model import Settings, pooling_modes, save_weights, write_settings
 from embedtune.progress import quiet_transformers
 
 UNLIMITED = 1_000_000  # a tokenizer without a limit of its own gives a huge number
@@ -46,7 +46,7 @@ def prepare_model(
     settings = Settings(
         pooling, normalize, query_instruction, passage_instruction, max_tokens=_max_tokens(model, tokenizer)
     )
-    model.save_pretrained(target)
+    save_weights(model, target)
     tokenizer.save_pretrained(target)
     write_settings(target, settings, model.config.hidden_size)
     return settings

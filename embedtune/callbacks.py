@@ -50,7 +50,7 @@ class EpochCheckpoints(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
     ) -> None:
         """Hand the backbone on."""
-        self.save(model.model, round(state.epoch or 0))
+        self.save(model.model, round(state.epoch or 0))  # epoch is a float, whole but for its rounding
 
 
 class StopOnBadLoss(TrainerCallback):

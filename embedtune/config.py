@@ -19,8 +19,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from embedtune.config_errors import Expected, explained
 from embedtune.errors import EmbedTuneError, Problems
 
-MLDR_LANGUAGES = ("ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "pt", "ru", "th", "zh")
-
 
 def _number(value: Any) -> Any:
     """PyYAML reads `2e-5` (no dot) as a string, and true as a bool that Python counts as 1: mend both."""
@@ -43,8 +41,7 @@ Share = Annotated[float, _AsNumber, Field(ge=0, le=1), Expected("a number from 0
 Positive = Annotated[float, _AsNumber, Field(gt=0), Expected("a number above 0")]
 NotNegative = Annotated[float, _AsNumber, Field(ge=0), Expected("a number of 0 or more")]
 Count = Annotated[int, _AsNumber, Field(ge=1), Expected("a whole number of 1 or more")]
-CountOrNone = Annotated[int, _AsNumber, Field(ge=0), Expected("a whole number of 0 or more")]
-Seed = Annotated[int, _AsNumber, Field(ge=0), Expected("a whole number of 0 or more")]
+WholeNumber = Annotated[int, _AsNumber, Field(ge=0), Expected("a whole number of 0 or more")]
 Text = Annotated[str, Field(min_length=1), Expected("a text that is not empty")]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
@@ -74,10 +71,10 @@ class Dataset(_Section):
     path: Text
     format: Literal["mldr", "beir", "triplets", "pairs"]
     split_shares: SplitShares
-    dev_queries: CountOrNone
+    dev_queries: WholeNumber
     on_bad_row: Literal["fail", "skip"]
     shuffle_train_questions: bool
-    seed: Seed
+    seed: WholeNumber
     sample: SampleSize
 
 
@@ -93,7 +90,7 @@ class Model(_Section):
 
 class Segment(_Section):
     max_tokens: Annotated[int, _AsNumber, Field(ge=8), Expected("a whole number of 8 or more")]
-    overlap_tokens: CountOrNone
+    overlap_tokens: WholeNumber
     max_passages: Annotated[Count | None, Expected("a whole number of 1 or more, or null for all passages")]
 
 
@@ -117,7 +114,7 @@ class Mine(_Section):
     hard_ranks: RankWindow
     random_ranks: OpenRankWindow
     positive_passage: Literal["head", "best", "bm25"]
-    seed: Seed
+    seed: WholeNumber
 
 
 class Train(_Section):
@@ -136,10 +133,10 @@ class Train(_Section):
     precision: Precision
     gradient_checkpointing: bool
     dataloader_drop_last: bool
-    dataloader_num_workers: CountOrNone
+    dataloader_num_workers: WholeNumber
     logging_steps: Count
     save_strategy: Annotated[Literal["no", "epoch"], BeforeValidator(_no)]
-    seed: Seed
+    seed: WholeNumber
 
 
 class Evaluate(_Section):
@@ -250,7 +247,12 @@ def main() -> None:
     """`python -m embedtune.config [file]`: check a parameter file without running anything."""
     path = Path(sys.argv[1] if len(sys.argv) > 1 else "params.yaml")
     try:
-        load_params(path)
+        params = load_params(path)
+        problems = Problems()  # DVC would stop at a missing dependency with words of its own
+        for key, dependency in (("dataset.path", params.dataset.path), ("model.path", params.model.path)):
+            if not Path(dependency).exists():
+                problems.add(f"{path}: {key}", f"{dependency} does not exist; give a directory or a file")
+        problems.raise_if_any()
     except EmbedTuneError as error:
         sys.exit(f"error: {error}")
 

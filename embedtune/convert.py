@@ -54,7 +54,7 @@ class CorpusWriter:
 
 
 def _fingerprint(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", errors="surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def convert(layout: Layout, corpus: CorpusWriter, bad_rows: BadRows) -> tuple[dict[str, list[Query]], dict[str, Any]]:

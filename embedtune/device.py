@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from embedtune.errors import EmbedTuneError
+
 
 def pick_device() -> torch.device:
     """The first CUDA GPU, else Apple's GPU, else the CPU."""
@@ -21,7 +23,9 @@ def encoding_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 def training_precision(precision: str, device: torch.device) -> str:
     """fp32, fp16 or bf16 for mixed-precision training: auto is bf16 on a GPU that computes in it, fp16 on an older
-    one, fp32 elsewhere."""
+    one, fp32 elsewhere. Raises EmbedTuneError for fp16 without a GPU, which torch cannot scale there."""
+    if precision == "fp16" and device.type != "cuda":
+        raise EmbedTuneError("params.yaml: train.precision: fp16 needs an NVIDIA GPU; write auto, bf16 or fp32")
     if precision != "auto":
         return precision
     if device.type != "cuda":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ PASSAGES = "passages.npy"
 
 
 def create(directory: Path, name: str, rows: int, dimension: int) -> NDArray[np.float16]:
-    """A new array (rows, dimension) on disk, to be filled."""
+    """A new array (rows, dimension) on disk, to be filled. Raises OSError when the disk is full."""
     out: NDArray[np.float16] = np.lib.format.open_memmap(
         directory / name, mode="w+", dtype=np.float16, shape=(rows, dimension)
     )
+    if hasattr(os, "posix_fallocate"):  # a sparse file would meet a full disk as a fatal signal, without a message
+        with (directory / name).open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
     return out
 
 

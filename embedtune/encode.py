@@ -39,7 +39,7 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor
     if pooling == "cls":
         return hidden[:, 0]
     if pooling == "mean":
-        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        weights = mask.unsqueeze(-1).float()  # sums in fp32, as in training
         return (hidden * weights).sum(1) / weights.sum(1)
     return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
 
@@ -74,7 +74,12 @@ def encode(
             ids, mask = pad([sequence(row) for row in rows], pad_id)
             input_ids = torch.from_numpy(ids).to(model.device, non_blocking=True)
             attention_mask = torch.from_numpy(mask).to(model.device, non_blocking=True)
-            hidden = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            try:
+                hidden = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            except torch.OutOfMemoryError as error:
+                raise EmbedTuneError(
+                    f"params.yaml: encode.batch_tokens: {batch_tokens} does not fit in GPU memory; halve it"
+                ) from error
             vectors = pool(hidden, attention_mask, pooling)
             vectors = normalize(vectors.float(), dim=-1) if normalized else vectors.float()
             if pending:

@@ -76,7 +76,7 @@ def _locked(lock_path: Path, path: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not lock_path.exists() or not os.path.samestat(os.fstat(lock.fileno()), lock_path.stat()):
                 raise BlockingIOError("the file of the lock was replaced")
-        except OSError as error:
+        except BlockingIOError as error:
             lock.seek(0)
             raise EmbedTuneError(
                 f"{path}: process {lock.read().strip() or '(unknown)'} is still writing it; "

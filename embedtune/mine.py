@@ -64,16 +64,19 @@ class Recipe:
 
     @property
     def depth(self) -> int:
-        """How many ranks the search has to give."""
+        """How many ranks the search has to give: none where the data set's own negatives are all there is."""
         if self.source == "dataset":
-            return 1
+            return 0
         first, last = self.random_ranks or (1, None)
         return max(self.hard_ranks[1], last if last is not None else first - 1)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """What negatives are drawn from: the corpus, its vectors, and each question's ranking."""
+    """What negatives are drawn from: the corpus, its vectors, and each question's ranking.
+
+    `query_vectors` (q, d) and `passage_vectors` (p, d) are the base model's; `number_of` is document id -> number.
+    """
 
     queries: list[Query]
     rankings: Rankings
@@ -86,8 +89,14 @@ class Pool:
 def mine(pool: Pool, choose_positive: Choose, recipe: Recipe) -> Iterator[Mined]:
     """Positives and negatives for each question of the pool, in order.
 
-    Raises EmbedTuneError where `source: dataset` meets a question without negatives of its own.
+    Raises EmbedTuneError where `source: dataset` meets questions without negatives of their own.
     """
+    without = [query.id for query in pool.queries if not query.negatives()]
+    if recipe.source == "dataset" and without:
+        raise EmbedTuneError(
+            f"params.yaml: mine.source: dataset: question {without[0]!r} brings no negatives along, like {len(without)} "
+            f"of {len(pool.queries)}; write `both` or `search`"
+        )
     for query in bar(range(len(pool.queries)), unit=" questions", desc="mine"):
         relevant = [pool.number_of[document] for document in pool.queries[query].relevant()]
         mined = Mined(query, [choose_positive(query, document) for document in relevant])
@@ -113,11 +122,6 @@ class _Drawing:
     def draw(self) -> None:
         own = [self.pool.number_of[document] for document in self.pool.queries[self.mined.query].negatives()]
         if self.recipe.source == "dataset":
-            if not own:
-                raise EmbedTuneError(
-                    f"params.yaml: mine.source: dataset: question {self.pool.queries[self.mined.query].id!r} brings no "
-                    "negatives along; write `both` or `search`"
-                )
             self._take(self._shuffled(own), "dataset", self.recipe.negatives)
             return
         first, last = self.recipe.hard_ranks
@@ -255,6 +259,6 @@ def _holds_answer(pool: Pool, passage: int, answer: dict[str, Any]) -> bool:
 
 
 def used_passages(mined: list[Mined]) -> NDArray[np.int64]:
-    """The numbers of all passages in the mined rows, each once, ascending."""
+    """The numbers of all passages in the mined rows, each once, ascending; shape (n,)."""
     numbers = {p for row in mined for p in row.positives} | {n.passage for row in mined for n in row.negatives}
     return np.array(sorted(numbers), dtype=np.int64)

@@ -7,7 +7,9 @@ and queries carry the instruction that the model was trained with.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,4 +111,16 @@ def save_model(backbone: PreTrainedModel, base: Path, target: Path) -> None:
             shutil.copytree(source, target / source.name)
         elif source.suffix != ".safetensors" and not source.name.endswith(".safetensors.index.json"):
             shutil.copyfile(source, target / source.name)
-    backbone.save_pretrained(target)
+    save_weights(backbone, target)
+
+
+def save_weights(backbone: PreTrainedModel, target: Path) -> None:
+    """Write weights and config to the directory `target`. Raises OSError (ENOSPC) when the disk is full."""
+    from safetensors import SafetensorError
+
+    try:
+        backbone.save_pretrained(target)
+    except SafetensorError as error:
+        if "os error 28" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+        raise

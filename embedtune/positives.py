@@ -14,6 +14,8 @@ from embedtune.lexical import terms
 from embedtune.passages import Passages, read_texts
 from embedtune.search import Vectors, exact_scores
 
+PASSAGES_AT_A_TIME = 10_000  # whose texts are held in memory
+
 Choose = Callable[[int, int], int]  # (question number, document number) -> passage number
 
 
@@ -45,8 +47,13 @@ def _relevant(queries: list[Query], number_of: dict[str, int]) -> list[int]:
 
 def _bm25_chooser(queries: list[str], documents: list[int], passages: Passages, corpus: Path) -> Choose:
     numbers = np.concatenate([passages.of_document(document) for document in documents])
+    asked = {term: term for query in queries for term in terms(query)}
+    indexed: list[list[str]] = []  # terms that no question has count for the length alone: one string for them all
+    for start in range(0, len(numbers), PASSAGES_AT_A_TIME):
+        for text in read_texts(corpus, passages, numbers[start : start + PASSAGES_AT_A_TIME]):
+            indexed.append([asked.get(term, "") for term in terms(text)] or [""])
     retriever = bm25s.BM25(method="lucene")
-    retriever.index([terms(text) or [""] for text in read_texts(corpus, passages, numbers)], show_progress=False)
+    retriever.index(indexed, show_progress=False)
     row_of = dict(zip(documents, np.searchsorted(numbers, passages.first_passage[documents]), strict=True))
 
     def choose(query: int, document: int) -> int:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from embedtune.errors import EmbedTuneError
 
 BLOCK_ROWS = 65_536  # passages converted to float32 at a time: 200 MB at 768 dimensions
+CANDIDATES_AT_A_TIME = 4_000_000  # of all queries searched together: 50 MB of scores and numbers, a few times over
 RESCORE_BYTES = 200_000_000  # candidate vectors in float64 at a time
 GPU_CANDIDATES = 2_048  # what FAISS can sort on a GPU; a deeper search runs on the CPU
 FAISS_ERROR = 1e-5  # how far a float32 score may be from the exact one, times the lengths of the two vectors
@@ -49,7 +50,8 @@ def rank_documents(
     """Rank documents by the inner product of their best passage with each query, the first `depth` of them.
 
     `queries` (q, d) and `passages` (p, d) are float16; `document` (p,) is each passage's document number. `index` is
-    a FAISS factory string: Flat is exact, others may miss documents. Raises EmbedTuneError for a string FAISS refuses.
+    a FAISS factory string: Flat is exact, others may miss documents, and give fewer than `depth` where they find no
+    more. Raises EmbedTuneError for a string FAISS refuses.
     """
     depth = min(depth, len(document_ids))
     tie_order = np.empty(len(document_ids), dtype=np.int64)
@@ -64,19 +66,20 @@ def rank_documents(
         np.full((len(queries), depth), -1, dtype=np.int64),
         np.full((len(queries), depth), -np.inf, dtype=np.float32),
     )
-    open_queries = np.arange(len(queries))
+    open_queries = np.arange(len(queries)) if depth else np.arange(0)
     wanted = min(len(passages), 2 * depth + 16)
     while len(open_queries):
-        found_scores, found = candidates(queries[open_queries], wanted)
-        chunk = max(1, RESCORE_BYTES // (8 * wanted * queries.shape[1]))
+        together = max(1, CANDIDATES_AT_A_TIME // wanted)
         unfinished = []
-        for start in range(0, len(open_queries), chunk):
-            rows = slice(start, start + chunk)
-            scores = exact_scores(queries[open_queries[rows]], passages, found[rows])
-            for i, query in enumerate(open_queries[rows]):
-                ranked = _fold(found[start + i], scores[i], document, tie_order, depth)
-                whole = len(ranked[0]) == depth and found_scores[start + i, -1] < ranked[2][-1] - error
-                if wanted < len(passages) and not (whole if exact else len(ranked[0]) == depth):
+        for start in range(0, len(open_queries), together):
+            block = open_queries[start : start + together]
+            found_scores, found = candidates(queries[block], wanted)
+            scores = exact_scores(queries[block], passages, found)
+            lowest = found_scores.min(axis=1)
+            for i, query in enumerate(block):
+                ranked = _fold(found[i], scores[i], document, tie_order, depth)
+                enough = len(ranked[0]) == depth and (not exact or lowest[i] < ranked[2][-1] - error)
+                if wanted < len(passages) and not enough:
                     unfinished.append(query)
                     continue
                 count = len(ranked[0])
@@ -88,8 +91,15 @@ def rank_documents(
 
 def exact_scores(queries: Vectors, passages: Vectors, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
     """Inner products of each query (q, d) with its own passages `numbers` (q, k), rounded once; -1 scores -inf."""
-    gathered = passages[numbers.ravel()].reshape(*numbers.shape, -1).astype(np.float64)
-    scores = (gathered @ queries.astype(np.float64)[:, :, None])[:, :, 0].astype(np.float32)
+    scores = np.empty(numbers.shape, dtype=np.float32)
+    columns = max(1, RESCORE_BYTES // (8 * queries.shape[1]))
+    rows = max(1, columns // max(1, numbers.shape[1]))
+    for row in range(0, len(numbers), rows):
+        for column in range(0, numbers.shape[1], columns):
+            part = (slice(row, row + rows), slice(column, column + columns))
+            chosen = numbers[part]
+            gathered = passages[chosen.ravel()].reshape(*chosen.shape, -1).astype(np.float64)
+            scores[part] = (gathered @ queries[part[0]].astype(np.float64)[:, :, None])[:, :, 0]
     return np.where(numbers < 0, np.float32(-np.inf), scores)
 
 
@@ -129,7 +139,7 @@ def _flat(passages: Vectors) -> Candidates:
             scores = np.concatenate([scores, block_scores], axis=1)
             numbers = np.concatenate([numbers, block_numbers + start], axis=1)
             if scores.shape[1] > count:
-                best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+                best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
                 scores, numbers = np.take_along_axis(scores, best, 1), np.take_along_axis(numbers, best, 1)
         return scores, numbers
 

@@ -128,7 +128,6 @@ def train(
     )
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # several GPUs in one process would mean DataParallel, and in-batch negatives cut apart
-    torch.manual_seed(seed)
     backbone = AutoModel.from_pretrained(base, dtype=torch.float32, local_files_only=True)
     if gradient_checkpointing:
         backbone.activation_checkpointing_enable()
@@ -148,5 +147,11 @@ def train(
         callbacks=[ProgressBar(), StopOnBadLoss(), *([EpochCheckpoints(save_epoch)] if save_epoch else [])],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
+    try:
+        trainer.train()
+    except torch.OutOfMemoryError as error:
+        raise EmbedTuneError(
+            f"a batch of {batch} questions does not fit in GPU memory; write `train.gradient_checkpointing: true`, "
+            "then a smaller train.per_device_train_batch_size or passage_max_len"
+        ) from error
     return backbone, [line for line in trainer.state.log_history if "loss" in line]

@@ -24,7 +24,8 @@ def main() -> None:
             if not source.is_dir():
                 raise EmbedTuneError(f"params.yaml: model.path: {source} is not a directory")
         else:
-            fetch_files(params.model.name, "model", params.model.revision, choose_model_files, source)
+            commit = fetch_files(params.model.name, "model", params.model.revision, choose_model_files, source)
+            cli.say(f"base_model: {params.model.name} at commit {commit}")
         settings = prepare_model(
             source,
             target,

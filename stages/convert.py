@@ -24,8 +24,11 @@ def main() -> None:
         queries_directory = outputs.enter_context(files.whole_directory(Path("data/queries")))
         qrels_directory = outputs.enter_context(files.whole_directory(Path("data/qrels")))
 
-        bad_rows = BadRows(skipped if params.dataset.on_bad_row == "skip" else None)
-        layout = open_layout(Path("data/raw"), layout_format, language, bad_rows)
+        raw, source = Path("data/raw"), Path(params.dataset.path)
+        original = raw if params.dataset.source != "local" else source if source.is_dir() else source.parent
+        set_aside = skipped if params.dataset.on_bad_row == "skip" else None
+        bad_rows = BadRows(set_aside, renamed=(str(raw), str(original)))
+        layout = open_layout(raw, layout_format, language, bad_rows)
         questions, counts = convert(layout, CorpusWriter(corpus_file), bad_rows)
         shares = params.dataset.split_shares.model_dump()
         splits, split_counts = complete_splits(questions, shares, params.dataset.dev_queries, params.dataset.seed)

@@ -31,7 +31,8 @@ def main() -> None:
             write_sample(target, size.documents, queries, params.dataset.seed)
         elif params.dataset.source == "mldr":
             choose = choose_mldr_files(params.dataset.language)
-            fetch_files(params.dataset.repository, "dataset", params.dataset.revision, choose, target)
+            commit = fetch_files(params.dataset.repository, "dataset", params.dataset.revision, choose, target)
+            cli.say(f"download: {params.dataset.repository} at commit {commit}")
         else:
             copy_local(Path(params.dataset.path), target)
     cli.say(f"download: wrote {raw} ({params.dataset.source})")

@@ -30,6 +30,8 @@ def main() -> None:
         f"segment: wrote {counts['passages']} passages ({counts['tokens']} tokens) of {counts['documents']} documents "
         "to data/passages"
     )
+    if counts["documents_without_tokens"]:
+        cli.say(f"segment: {counts['documents_without_tokens']} documents have no tokens; each is one empty passage")
 
 
 if __name__ == "__main__":

@@ -27,10 +27,11 @@ def main() -> None:
     tokenizer = load_tokenizer(base)
     rows = read_mined(mined_path)
     texts = [row.query for row in rows]
+    passages = open_passages(Path("data/passages"))
     training_set = TrainingSet(
         rows,
         tokenize_queries(tokenizer, texts, settings.query_instruction, params.train.query_max_len),
-        open_passages(Path("data/passages")),
+        passages,
         frame(tokenizer, settings.passage_instruction),
         group_size=params.train.train_group_size,
         passage_max_len=params.train.passage_max_len,
@@ -41,15 +42,18 @@ def main() -> None:
     )
     device = pick_device()
     precision = training_precision(params.train.precision, device)
-    run = run_name(params.train.model_dump_json(), mined_path, *sorted(base.glob("*.safetensors")))
-    checkpoints = Path("checkpoints") / run
+    run = run_name(params.train.model_dump_json(), mined_path, *sorted(p for p in base.rglob("*.*") if p.is_file()))
+    checkpoints, tensorboard = Path("checkpoints") / run, Path("logs/tensorboard") / run
 
     def save_epoch(backbone: torch.nn.Module, epoch: int) -> None:
         with files.whole_directory(checkpoints / f"epoch-{epoch}") as target:
             save_model(backbone, base, target)
 
+    if passages.max_tokens > params.train.passage_max_len:
+        cli.say(f"train: passages of up to {passages.max_tokens} tokens are cut to {params.train.passage_max_len}")
     keep_epochs = params.train.save_strategy == "epoch"
-    cli.say(f"train: {len(rows)} questions on {device} in {precision}; TensorBoard: logs/tensorboard/{run}")
+    cli.say(f"train: {len(rows)} questions on {device} in {precision}; TensorBoard: {tensorboard}")
+    shutil.rmtree(tensorboard, ignore_errors=True)  # of an earlier run of the very same training
     started = time.time()
     with files.whole_directory(Path("models/finetuned")) as target:
         backbone, log = train(
@@ -58,7 +62,7 @@ def main() -> None:
             training_set,
             **options,
             precision=precision,
-            tensorboard=Path("logs/tensorboard") / run,
+            tensorboard=tensorboard,
             scratch=Path("logs/trainer"),
             save_epoch=save_epoch if keep_epochs else None,
         )

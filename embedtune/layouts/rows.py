@@ -55,16 +55,22 @@ class Layout:
 
 
 class BadRows:
-    """What becomes of rows that cannot be used: collected for one error, or set aside in a file and counted."""
+    """What becomes of rows that cannot be used: collected for one error, or set aside in a file and counted.
 
-    def __init__(self, set_aside: IO[bytes] | None) -> None:
+    `renamed` is (folder, name): rows of files in `folder` are said to stand under `name`, where the user can mend them.
+    """
+
+    def __init__(self, set_aside: IO[bytes] | None, renamed: tuple[str, str] = ("", "")) -> None:
         self.count = 0
+        self._renamed = renamed
         self._problems = Problems()
         self._set_aside = set_aside
 
     def refuse(self, where: str, reason: str, raw: bytes = b"") -> None:
         """Take out the row at `where`."""
         self.count += 1
+        folder, name = self._renamed
+        where = name + where.removeprefix(folder) if folder and where.startswith(folder + "/") else where
         self._problems.add(where, reason)
         if self._set_aside is not None:
             text = raw.decode("utf-8", errors="replace").rstrip("\n")

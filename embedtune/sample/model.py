@@ -19,7 +19,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def write_sample_model(target: Path, seed: int = 0) -> None:
-    """Write weights (fp32, 2 layers of 128, 1.2 million parameters), config and tokenizer to the directory `target`."""
+    """Write weights (fp32, 2 layers of 128, 1.4 million parameters), config and tokenizer to the directory `target`."""
     quiet_transformers()
     vocabulary = _vocabulary()
     (target / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")

@@ -51,12 +51,12 @@ def test_bad_rows_are_listed_and_nothing_is_written(project: Project, tmp_path: 
     before = (project.root / "data/corpus.jsonl").read_bytes()
     error = stage_error(project, "convert")
     assert error.splitlines()[1:] == [
-        "data/raw/train.jsonl:22: 'pos_doc' is missing",
-        "data/raw/train.jsonl:23: 'query' is empty",
-        "data/raw/train.jsonl:24: 'pos_doc' is not a text",
+        f"{data}/train.jsonl:22: 'pos_doc' is missing",
+        f"{data}/train.jsonl:23: 'query' is empty",
+        f"{data}/train.jsonl:24: 'pos_doc' is not a text",
         "mend these rows, or write `dataset.on_bad_row: skip` to set them aside",
     ]
-    assert error.startswith("error: data/raw/train.jsonl:21: not valid JSON (")
+    assert error.startswith(f"error: {data}/train.jsonl:21: not valid JSON (")
     assert (project.root / "data/corpus.jsonl").read_bytes() == before
     project.edit(dataset={"on_bad_row": "skip"})
     project.run("python", "-m", "stages.convert")
@@ -78,9 +78,9 @@ def test_a_directory_in_the_wrong_format_is_named(project: Project, tmp_path: Pa
 
 def test_a_missing_path_is_named(project: Project) -> None:
     use_local(project, "pairs", Path("nowhere"))
-    assert stage_error(project, "download") == (
-        "error: params.yaml: dataset.path: nowhere does not exist; give a directory or a file"
-    )
+    message = "error: params.yaml: dataset.path: nowhere does not exist; give a directory or a file"
+    assert stage_error(project, "download") == message
+    assert project.run("python", "-m", "embedtune.config", check=False).stderr == message + "\n"
     assert (project.root / "data/raw").is_dir()
 
 

