@@ -94,8 +94,8 @@ def mine(pool: Pool, choose_positive: Choose, recipe: Recipe) -> Iterator[Mined]
     without = [query.id for query in pool.queries if not query.negatives()]
     if recipe.source == "dataset" and without:
         raise EmbedTuneError(
-            f"params.yaml: mine.source: dataset: question {without[0]!r} brings no negatives along, like {len(without)} "
-            f"of {len(pool.queries)}; write `both` or `search`"
+            f"params.yaml: mine.source: dataset: question {without[0]!r} brings no negatives along, "
+            f"like {len(without)} of {len(pool.queries)}; write `both` or `search`"
         )
     for query in bar(range(len(pool.queries)), unit=" questions", desc="mine"):
         relevant = [pool.number_of[document] for document in pool.queries[query].relevant()]
