@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,15 +28,6 @@ TEXTS = [
     "第二十条 国家对耕地实行特殊保护，严格控制耕地转为非耕地。" * 30,
     "一二三四五六七八九十。",
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tiny models: threads would cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def tuned(base: Path, root: Path, dtype: torch.dtype = torch.float32, **changed: object) -> Path:
