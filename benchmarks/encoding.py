@@ -77,7 +77,9 @@ def write_small_model(target: Path) -> None:
     BertModel(config, add_pooling_layer=False).save_pretrained(target)
 
 
-def segment(folder: Path, model: Path, texts: list[str], target: Path, max_passages: int | None) -> None:
+def segment(
+    folder: Path, model: Path, texts: list[str], target: Path, max_passages: int | None, max_tokens: int = MAX_TOKENS
+) -> None:
     from embedtune import files
     from embedtune.segment import write_passages
     from embedtune.tokenization import frame, load_tokenizer
@@ -90,7 +92,7 @@ def segment(folder: Path, model: Path, texts: list[str], target: Path, max_passa
             corpus,
             tokenizer,
             partial,
-            max_tokens=MAX_TOKENS,
+            max_tokens=max_tokens,
             frame_tokens=frame(tokenizer).length,
             overlap_tokens=0,
             max_passages=max_passages,

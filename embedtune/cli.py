@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
+import time
 from collections.abc import Callable
 
 from embedtune.errors import EmbedTuneError
+
+SECONDS_FOR_THE_FIRST = 3
 
 
 def run(main: Callable[[], None]) -> None:
@@ -14,6 +18,9 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except EmbedTuneError as error:
+        if _process():
+            time.sleep(SECONDS_FOR_THE_FIRST)  # what all processes have to say the first one says, and ends them
+            sys.exit(f"error: process {_process()}: {error}")
         sys.exit(f"error: {error}")
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -23,6 +30,17 @@ def run(main: Callable[[], None]) -> None:
         sys.exit("interrupted; `dvc repro` starts this stage again")
 
 
+def say_once(text: str) -> None:
+    """As `say`, where several processes would: the first one speaks."""
+    if not _process():
+        say(text)
+
+
 def say(text: str) -> None:
     """A line on stderr, where the progress bars are, for what will be done and what was written where."""
     print(text, file=sys.stderr, flush=True)
+
+
+def _process() -> int:
+    """This process's number among those that torchrun started; 0 alone."""
+    return int(os.environ.get("RANK", 0))

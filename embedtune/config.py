@@ -117,12 +117,37 @@ class Mine(_Section):
     seed: WholeNumber
 
 
+class DevPool(_Section):
+    top_documents: Count
+    random_documents: WholeNumber
+    seed: WholeNumber
+
+
+Strategy = Annotated[Literal["no", "epoch", "steps"], BeforeValidator(_no)]
+Processes = Annotated[Literal["auto"] | Count, Expected("auto (every GPU), or a whole number of 1 or more")]
+MaybeCount = Annotated[Count | None, Expected("a whole number of 1 or more, or null")]
+
+
 class Train(_Section):
+    method: Literal["full", "lora", "qlora"]
+    lora_r: Count
+    lora_alpha: Count
+    lora_dropout: Share
+    lora_target_modules: Annotated[
+        list[Text] | None, Expected("null for every linear layer, or a list of names such as [query, value]")
+    ]
+    qlora_bits: Annotated[Literal[4, 8], _AsNumber]
     num_train_epochs: Count
     per_device_train_batch_size: Count
     gradient_accumulation_steps: Count
+    sub_batch_size: MaybeCount
     train_group_size: Count
     temperature: Positive
+    negatives: Literal["group", "in_batch", "cross_device"]
+    mask_false_negatives: bool
+    false_negative_margin: Annotated[NotNegative | None, Expected("a number of 0 or more, or null")]
+    distillation: bool
+    matryoshka_dims: Annotated[list[Count], Expected("a list of sizes such as [64, 256], [] for the whole alone")]
     query_max_len: Count
     passage_max_len: Count
     learning_rate: Positive
@@ -132,10 +157,18 @@ class Train(_Section):
     max_grad_norm: Positive
     precision: Precision
     gradient_checkpointing: bool
+    group_by_length: bool
     dataloader_drop_last: bool
     dataloader_num_workers: WholeNumber
+    nproc_per_node: Processes
     logging_steps: Count
-    save_strategy: Annotated[Literal["no", "epoch"], BeforeValidator(_no)]
+    eval_strategy: Strategy
+    eval_steps: Count
+    metric_for_best_model: Literal["recall@10", "ndcg@10", "mrr@10"]
+    early_stopping_patience: MaybeCount
+    save_strategy: Strategy
+    save_steps: Count
+    save_total_limit: MaybeCount
     seed: WholeNumber
 
 
@@ -155,6 +188,7 @@ class Params(_Section):
     segment: Segment
     encode: Encode
     mine: Mine
+    dev_pool: DevPool
     train: Train
     evaluate: Evaluate
 

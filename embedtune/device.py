@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from embedtune.errors import EmbedTuneError
 
 
 def pick_device() -> torch.device:
-    """The first CUDA GPU, else Apple's GPU, else the CPU."""
+    """The CUDA GPU that torchrun gave this process, or the first one; else Apple's GPU, else the CPU."""
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 

@@ -22,9 +22,9 @@ def create(directory: Path, name: str, rows: int, dimension: int) -> NDArray[np.
     return out
 
 
-def open_vectors(directory: Path, name: str) -> NDArray[np.float16]:
+def open_vectors(directory: Path, name: str, writable: bool = False) -> NDArray[np.float16]:
     """An array (n, d) that `create` made, mapped from disk."""
-    vectors: NDArray[np.float16] = np.load(directory / name, mmap_mode="r")
+    vectors: NDArray[np.float16] = np.load(directory / name, mmap_mode="r+" if writable else "r")
     return vectors
 
 

@@ -55,23 +55,26 @@ def encode(
     normalized: bool,
     pad_id: int,
     batch_tokens: int,
+    rows: NDArray[np.integer] | None = None,
     description: str = "encode",
 ) -> None:
     """Write the embeddings of n sequences to the rows of `out`, shape (n, d).
 
     `sequence(i)` gives whole token sequences of the lengths in `lengths`; a batch holds at most `batch_tokens` tokens,
-    padding included (but at least one sequence). Raises EmbedTuneError for a text
-    without tokens and where a vector is not finite.
+    padding included (but at least one sequence). `rows` (m,) says which of the n are encoded, None: all. Raises
+    EmbedTuneError for a text without tokens and where a vector is not finite.
     """
     if len(lengths) and not lengths.min():
         raise EmbedTuneError(
             f"text {int(np.argmin(lengths))} has no tokens, and the tokenizer adds none: it cannot be embedded; "
             "take the text out of the data set"
         )
-    pending: tuple[NDArray[np.intp], torch.Tensor] | None = None
-    with bar(total=len(lengths), unit=" texts", desc=description) as progress:
-        for rows in length_sorted_batches(lengths, batch_tokens):
-            ids, mask = pad([sequence(row) for row in rows], pad_id)
+    rows = np.arange(len(lengths)) if rows is None else rows
+    pending: tuple[NDArray[np.integer], torch.Tensor] | None = None
+    with bar(total=len(rows), unit=" texts", desc=description) as progress:
+        for places in length_sorted_batches(lengths[rows], batch_tokens):
+            batch = rows[places]
+            ids, mask = pad([sequence(row) for row in batch], pad_id)
             input_ids = torch.from_numpy(ids).to(model.device, non_blocking=True)
             attention_mask = torch.from_numpy(mask).to(model.device, non_blocking=True)
             try:
@@ -84,13 +87,13 @@ def encode(
             vectors = normalize(vectors.float(), dim=-1) if normalized else vectors.float()
             if pending:
                 _store(pending, out)
-            pending = rows, vectors
-            progress.update(len(rows))
+            pending = batch, vectors
+            progress.update(len(batch))
         if pending:
             _store(pending, out)
 
 
-def _store(pending: tuple[NDArray[np.intp], torch.Tensor], out: NDArray[np.floating]) -> None:
+def _store(pending: tuple[NDArray[np.integer], torch.Tensor], out: NDArray[np.floating]) -> None:
     rows, vectors = pending
     values = vectors.cpu().numpy().astype(out.dtype)
     if not np.isfinite(values).all():

@@ -54,8 +54,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 def _partial(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    lock_path = path.with_name(f".{path.name}.lock")
-    with _locked(lock_path, path):
+    with locked(path):
         try:
             yield partial
         except OSError as error:
@@ -70,7 +69,9 @@ def _partial(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _locked(lock_path: Path, path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from writing `path`. Raises EmbedTuneError when one is at it."""
+    lock_path = path.with_name(f".{path.name}.lock")
     with lock_path.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

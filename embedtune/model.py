@@ -19,6 +19,7 @@ from embedtune import files
 from embedtune.errors import EmbedTuneError
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel
 
 POOLING_KEYS = {
@@ -114,12 +115,20 @@ def save_model(backbone: PreTrainedModel, base: Path, target: Path) -> None:
     save_weights(backbone, target)
 
 
-def save_weights(backbone: PreTrainedModel, target: Path) -> None:
-    """Write weights and config to the directory `target`. Raises OSError (ENOSPC) when the disk is full."""
+def save_trained(backbone: PreTrainedModel | PeftModel, base: Path, target: Path) -> None:
+    """Write what training changed to the directory `target`: an adapter, or as `save_model` does."""
+    if hasattr(backbone, "peft_config"):
+        save_weights(backbone, target)
+    else:
+        save_model(backbone, base, target)
+
+
+def save_weights(backbone: PreTrainedModel | PeftModel, target: Path) -> None:
+    """Write weights (an adapter's own) and config to the directory `target`. Raises OSError (ENOSPC) on a full disk."""
     from safetensors import SafetensorError
 
     try:
-        backbone.save_pretrained(target)
+        backbone.save_pretrained(str(target))
     except SafetensorError as error:
         if "os error 28" in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error

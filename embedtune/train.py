@@ -1,157 +1,213 @@
-"""Fine-tune with FlagEmbedding's model and loss (InfoNCE) on Hugging Face's Trainer, fed with embedtune's batches."""
+"""The training loop: steps, evaluation, checkpoints, and a way on from each of them.
+
+It is embedtune's own rather than Hugging Face's Trainer: checkpoints are complete or absent, a batch may be embedded in
+chunks, gradients are summed over processes after the last chunk, and every random number is a function of (seed, step),
+so that a continued run ends with the bits of an uninterrupted one.
+"""
 
 from __future__ import annotations
 
-import functools
 import math
-import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import torch
-from FlagEmbedding.finetune.embedder.encoder_only.base import BiEncoderOnlyEmbedderModel, EncoderOnlyEmbedderTrainer
-from torch.utils.data import Sampler
-from transformers import AutoModel, TrainingArguments
-from transformers.trainer_callback import PrinterCallback
+import pandas as pd
 
-from embedtune.callbacks import EpochCheckpoints, ProgressBar, SaveModel, StopOnBadLoss
-from embedtune.device import pick_device
-from embedtune.encode import pad_token_id
+from embedtune import checkpoints, distributed
 from embedtune.errors import EmbedTuneError
-from embedtune.model import Settings
-from embedtune.progress import quiet_transformers
-from embedtune.training_data import EpochSampler, TrainingSet, collate
+from embedtune.optimisation import Optimisation, StepResult
+from embedtune.stopping import stop_request
+from embedtune.training_bar import TrainingBar
+from embedtune.training_data import Batch, BatchPlan
 
 
-class ContrastiveModel(BiEncoderOnlyEmbedderModel):
-    """FlagEmbedding's bi-encoder and loss, which also notes how often the positive scored highest.
+@dataclass(frozen=True)
+class Schedule:
+    """When what happens: steps are optimiser steps of up to `accumulation` batches; an epoch's last may have fewer."""
 
-    InfoNCE (van den Oord et al. 2018) over in-batch negatives: the cross entropy of a query's similarities with all
-    B * G passages, divided by the temperature, against its own positive.
+    plan: BatchPlan
+    epochs: int
+    accumulation: int
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of an epoch."""
+        return math.ceil(self.plan.batches / self.accumulation)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return self.epoch_steps * self.epochs
+
+    def batches_of(self, step: int) -> int:
+        """How many batches the step (from 0) takes."""
+        return min(self.accumulation, self.plan.batches - step % self.epoch_steps * self.accumulation)
+
+    def batches_before(self, step: int) -> int:
+        """How many batches the steps before this one take."""
+        epochs, steps = divmod(step, self.epoch_steps)
+        return epochs * self.plan.batches + steps * self.accumulation
+
+    def is_due(self, step: int, strategy: str, every: int) -> bool:
+        """Whether something happens after `step` steps: strategy no, epoch, or steps (each `every`, and the last)."""
+        if strategy == "steps":
+            return step % every == 0 or step == self.steps
+        return strategy == "epoch" and step % self.epoch_steps == 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Dev evaluation: `score` gives per-question measures of the model as it is; the best by `metric` is kept.
+
+    `patience` evaluations in a row without a better one end the training (None: never).
     """
 
-    correct = torch.zeros(())
-    scored = 0
-
-    def compute_loss(self, scores: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Cross entropy of scores (B, B * G) against target (B,)."""
-        with torch.no_grad():
-            self.correct = self.correct.to(scores.device) + (scores.argmax(-1) == target).sum()
-            self.scored += len(target)
-        return super().compute_loss(scores, target)
-
-    def take_accuracy(self) -> float:
-        """The share of queries whose positive scored highest, since the last call."""
-        accuracy = float(self.correct) / max(1, self.scored)
-        self.correct, self.scored = torch.zeros(()), 0
-        return accuracy
+    score: Callable[[], pd.DataFrame]
+    metric: str
+    strategy: str
+    every: int
+    patience: int | None
 
 
-class ContrastiveTrainer(EncoderOnlyEmbedderTrainer):
-    """FlagEmbedding's trainer with epochs drawn by EpochSampler and the accuracy in every log line."""
+@dataclass(frozen=True)
+class Saving:
+    """Checkpoints in the folder `run`: the last `keep_last` (None: all) and the best; `write_weights` fills one."""
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return EpochSampler(len(self.train_dataset), self.args.data_seed)
+    run: Path
+    write_weights: Callable[[Path], None]
+    strategy: str
+    every: int
+    keep_last: int | None
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the accuracy to a line that has the loss."""
-        if "loss" in logs:
-            logs["accuracy"] = self.model.take_accuracy()
-        super().log(logs, start_time)
+    def checkpoint(self, step: int) -> Path:
+        """The folder of a step's checkpoint."""
+        return checkpoints.folder(self.run, step)
+
+
+@dataclass
+class Record:
+    """What has happened so far; a checkpoint carries it.
+
+    `log` lines have step, epoch, loss, accuracy (means since the line before), learning_rate, grad_norm; `evaluations`
+    have step, epoch and the dev measures, `scores` each one's per question. `tokens` are this process's, padding not
+    counted.
+    """
+
+    step: int = 0
+    log: list[dict[str, float]] = field(default_factory=list)
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+    scores: list[list[float]] = field(default_factory=list)
+    window: list[list[float]] = field(default_factory=list)  # [loss, accuracy] of the steps since the last line
+    best_step: int | None = None
+    seconds: float = 0.0
+    tokens: int = 0
 
 
 def train(
-    base: Path,
-    settings: Settings,
-    training_set: TrainingSet,
+    optimisation: Optimisation,
+    batches: Iterator[Batch],
+    schedule: Schedule,
+    record: Record,
     *,
-    temperature: float,
-    per_device_train_batch_size: int,
-    gradient_accumulation_steps: int,
-    num_train_epochs: int,
-    learning_rate: float,
-    lr_scheduler_type: str,
-    warmup_ratio: float,
-    weight_decay: float,
-    max_grad_norm: float,
-    precision: str,
-    gradient_checkpointing: bool,
-    dataloader_drop_last: bool,
-    dataloader_num_workers: int,
+    saving: Saving,
+    evaluation: Evaluation | None,
     logging_steps: int,
-    seed: int,
     tensorboard: Path,
-    scratch: Path,
-    save_epoch: SaveModel | None = None,
-) -> tuple[torch.nn.Module, list[dict[str, float]]]:
-    """Tune the model in `base` and return (backbone in fp32, log lines).
+) -> None:
+    """Take the steps of the schedule that `record` has not seen; `batches` begins with the first of them.
 
-    A log line has step, epoch, loss and accuracy (means since the line before), learning_rate and grad_norm.
-    `precision` is fp32, fp16 or bf16 (mixed: weights stay fp32). One process, one device. `save_epoch`, if given, gets
-    the backbone after each epoch. Raises EmbedTuneError when there are too few questions for one batch, or the loss
-    is not finite.
+    Every process of a group calls this with its own part of the batches; the main one writes. Raises EmbedTuneError
+    when the loss is not finite, or a signal asked for a stop, after a checkpoint.
     """
-    batch = per_device_train_batch_size
-    batches = len(training_set) // batch if dataloader_drop_last else math.ceil(len(training_set) / batch)
-    if batches == 0:
-        raise EmbedTuneError(
-            f"params.yaml: train.per_device_train_batch_size: {batch} is more than the {len(training_set)} training "
-            "questions, and train.dataloader_drop_last drops the incomplete batch; lower the one or turn off the other"
-        )
-    quiet_transformers()
-    steps = math.ceil(batches / gradient_accumulation_steps) * num_train_epochs
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(tensorboard)
-    arguments = TrainingArguments(
-        output_dir=str(scratch),
-        per_device_train_batch_size=batch,
-        gradient_accumulation_steps=gradient_accumulation_steps,
-        num_train_epochs=num_train_epochs,
-        learning_rate=learning_rate,
-        lr_scheduler_type=lr_scheduler_type,
-        warmup_steps=math.ceil(warmup_ratio * steps),
-        weight_decay=weight_decay,
-        max_grad_norm=max_grad_norm,
-        fp16=precision == "fp16",
-        bf16=precision == "bf16",
-        dataloader_drop_last=dataloader_drop_last,
-        dataloader_num_workers=dataloader_num_workers,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        logging_steps=logging_steps,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        report_to="tensorboard",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        seed=seed,
-        data_seed=seed,
-        use_cpu=pick_device().type == "cpu",
+    steps = schedule.steps
+    with stop_request() as stop, TrainingBar(tensorboard, record.step, steps, distributed.is_main()) as bar:
+        while record.step < steps and not (evaluation and _out_of_patience(record, evaluation)):
+            started = time.perf_counter()
+            step_batches = list(islice(batches, schedule.batches_of(record.step)))
+            result = optimisation.step(step_batches, record.step, stop())
+            _refuse_bad_loss(result, record, steps, step_batches, saving)
+            seconds = time.perf_counter() - started
+            _note(record, result, step_batches, seconds)
+            bar.advance(result, schedule.plan.processes * sum(len(b["query_ids"]) for b in step_batches) / seconds)
+            if record.step % logging_steps == 0 or record.step == steps:
+                bar.log(_close_window(record, result, schedule))
+            improved = False
+            if evaluation and schedule.is_due(record.step, evaluation.strategy, evaluation.every):
+                improved = _evaluate(record, evaluation, schedule)
+                bar.log(record.evaluations[-1])
+            if improved or result.stop or schedule.is_due(record.step, saving.strategy, saving.every):
+                _save(optimisation, record, saving)
+            if result.stop and record.step < steps:
+                raise EmbedTuneError(
+                    f"stopped after step {record.step} of {steps}, which is saved in "
+                    f"{saving.checkpoint(record.step)}; `dvc repro` goes on from there"
+                )
+
+
+def _note(record: Record, result: StepResult, batches: list[Batch], seconds: float) -> None:
+    record.step += 1
+    record.seconds += seconds
+    record.window.append([result.loss, result.accuracy])
+    for batch in batches:
+        record.tokens += int(batch["queries"]["attention_mask"].sum() + batch["passages"]["attention_mask"].sum())
+
+
+def _close_window(record: Record, result: StepResult, schedule: Schedule) -> dict[str, float]:
+    """A new log line: the means of the steps since the last one."""
+    losses, accuracies = zip(*record.window, strict=True)
+    line = {
+        "step": record.step,
+        "epoch": record.step / schedule.epoch_steps,
+        "loss": sum(losses) / len(losses),
+        "accuracy": sum(accuracies) / len(accuracies),
+        "learning_rate": result.learning_rate,
+        "grad_norm": result.gradient_norm,
+    }
+    record.log.append(line)
+    record.window.clear()
+    return line
+
+
+def _evaluate(record: Record, evaluation: Evaluation, schedule: Schedule) -> bool:
+    """Note the dev measures; whether they are the best so far."""
+    table = evaluation.score()
+    before = [line[evaluation.metric] for line in record.evaluations]
+    means = {str(name): float(mean) for name, mean in table.mean().items()}
+    record.evaluations.append({"step": record.step, "epoch": record.step / schedule.epoch_steps, **means})
+    record.scores.append(table[evaluation.metric].tolist())
+    if before and means[evaluation.metric] <= max(before):
+        return False
+    record.best_step = record.step
+    return True
+
+
+def _out_of_patience(record: Record, evaluation: Evaluation) -> bool:
+    if evaluation.patience is None:
+        return False
+    since = [line for line in record.evaluations if record.best_step is not None and line["step"] > record.best_step]
+    return len(since) >= evaluation.patience
+
+
+def _save(optimisation: Optimisation, record: Record, saving: Saving) -> None:
+    if distributed.is_main():
+        state = {**optimisation.state(), "record": asdict(record)}
+        checkpoints.write(saving.checkpoint(record.step), saving.write_weights, state)
+        best = None if record.best_step is None else saving.checkpoint(record.best_step)
+        checkpoints.rotate(saving.run, saving.keep_last, best)
+
+
+def _refuse_bad_loss(result: StepResult, record: Record, steps: int, batches: list[Batch], saving: Saving) -> None:
+    """End a training whose loss is NaN or infinite: what follows would be wasted."""
+    if math.isfinite(result.loss):
+        return
+    own = [query for batch in batches for query in batch["query_ids"]]
+    questions = [query for part in distributed.gather_objects(own) for query in part]
+    last = checkpoints.whole(saving.run)[-1:]
+    raise EmbedTuneError(
+        f"the loss is {result.loss} at step {record.step + 1} of {steps}, on the questions {', '.join(questions)}; "
+        f"the last good checkpoint is {last[0] if last else 'none'}; "
+        "lower train.learning_rate, or write `train.precision: bf16` or `fp32`"
     )
-    if arguments.n_gpu > 1:
-        arguments._n_gpu = 1  # several GPUs in one process would mean DataParallel, and in-batch negatives cut apart
-    backbone = AutoModel.from_pretrained(base, dtype=torch.float32, local_files_only=True)
-    if gradient_checkpointing:
-        backbone.activation_checkpointing_enable()
-    model = ContrastiveModel(
-        backbone,
-        temperature=temperature,
-        sentence_pooling_method=settings.pooling,
-        normalize_embeddings=settings.normalize,
-    )
-    trainer = ContrastiveTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=training_set,
-        data_collator=functools.partial(
-            collate, pad_id=pad_token_id(base), multiple_of=8 if torch.cuda.is_available() else 1
-        ),
-        callbacks=[ProgressBar(), StopOnBadLoss(), *([EpochCheckpoints(save_epoch)] if save_epoch else [])],
-    )
-    trainer.remove_callback(PrinterCallback)
-    try:
-        trainer.train()
-    except torch.OutOfMemoryError as error:
-        raise EmbedTuneError(
-            f"a batch of {batch} questions does not fit in GPU memory; write `train.gradient_checkpointing: true`, "
-            "then a smaller train.per_device_train_batch_size or passage_max_len"
-        ) from error
-    return backbone, [line for line in trainer.state.log_history if "loss" in line]

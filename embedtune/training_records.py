@@ -1,51 +1,64 @@
-"""What is kept of a training: the loss curve, a summary of it, what it cost, and a name that tells runs apart."""
+"""What is kept of a training: the loss curve, a summary of it, and what it cost."""
 
 from __future__ import annotations
 
-import hashlib
-import platform
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
+from embedtune import hardware
+from embedtune.fine_tune import Trained
 
-def run_name(settings: str, *inputs: Path) -> str:
-    """A short name that differs wherever the settings or the content of an input file do."""
-    digest = hashlib.sha256(settings.encode())
-    for path in inputs:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:12]
+CURVE = ["step", "epoch", "loss", "accuracy", "learning_rate"]
 
 
 def loss_curve(log: list[dict[str, float]]) -> pd.DataFrame:
-    """Trainer's log lines as columns step, epoch, loss, accuracy, learning_rate."""
-    return pd.DataFrame(log)[["step", "epoch", "loss", "accuracy", "learning_rate"]].round(8)
+    """The log lines as columns step, epoch, loss, accuracy, learning_rate."""
+    return pd.DataFrame(log)[CURVE].round(8)
 
 
-def summary(curve: pd.DataFrame, questions: int, backbone: torch.nn.Module) -> dict[str, Any]:
+def summary(trained: Trained, questions: int) -> dict[str, Any]:
     """What metrics/training.json says; the same on every run of the same parameters and data."""
-    last = curve.iloc[-1]
+    record, plan = trained.record, trained.schedule.plan
+    curve = pd.DataFrame(record.log)
+    by_epoch = curve.groupby((curve["epoch"] - 1e-9).astype(int) + 1)["loss"].mean()
+    parameters = list(trained.backbone.parameters())
     return {
         "questions": questions,
-        "steps": int(last["step"]),
-        "first_loss": float(curve["loss"].iloc[0]),
-        "last_loss": float(last["loss"]),
-        "last_accuracy": float(last["accuracy"]),
-        "parameters": sum(p.numel() for p in backbone.parameters()),
+        "questions_left_out_of_an_epoch": plan.left_out,
+        "batch_size": plan.batch_size * plan.processes * trained.schedule.accumulation,
+        "steps": record.step,
+        "first_loss": curve["loss"].iloc[0],
+        "last_loss": curve["loss"].iloc[-1],
+        "last_accuracy": curve["accuracy"].iloc[-1],
+        "loss_of_epoch": {str(epoch): float(loss) for epoch, loss in by_epoch.items()},
+        **({"best_step": record.best_step} if record.best_step is not None else {}),
+        "parameters": sum(p.numel() for p in parameters),
+        "trained_parameters": trained.trained_parameters,
     }
 
 
-def cost(seconds: float, questions: int, device: torch.device, precision: str) -> dict[str, Any]:
-    """What logs/training.json says: time, memory and hardware. `questions`: those trained on, repeats counted."""
-    on_gpu = device.type == "cuda"
+def cost(trained: Trained, device: torch.device, precision: str, sequences_per_question: int) -> dict[str, Any]:
+    """What logs/training.json says: time, memory, hardware and the share of its matrix rate that was used.
+
+    Seconds are those of steps, evaluations and checkpoints apart; of a continued training, of all its parts.
+    """
+    record, schedule = trained.record, trained.schedule
+    questions = record.step * schedule.plan.batch_size * schedule.plan.processes * schedule.accumulation
+    sequences = questions / schedule.plan.processes * sequences_per_question
+    length = record.tokens / max(1.0, sequences)
+    flops = hardware.training_flops(trained.backbone, trained.backbone.config, record.tokens, length)
+    rate = hardware.matrix_rate(device, precision)
     return {
-        "seconds": seconds,
-        "questions_per_second": questions / seconds,
-        "peak_gpu_bytes": torch.cuda.max_memory_allocated() if on_gpu else 0,
-        "device": str(device),
-        "hardware": torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine(),
+        "seconds": record.seconds,
+        "questions_per_second": questions / record.seconds,
+        "tokens_per_second_of_a_process": record.tokens / record.seconds,
+        **hardware.peak_bytes(device),
+        "flops_per_second_of_a_process": flops / record.seconds,
+        "matrix_flops_per_second": rate,
+        "share_of_matrix_rate": flops / record.seconds / rate,
+        "processes": schedule.plan.processes,
+        "hardware": hardware.name(device),
         "precision": precision,
     }

@@ -1,83 +1,126 @@
-"""train: fine-tune the base model on the mined rows."""
+"""train: fine-tune the base model on the mined rows, on torchrun where there are several GPUs."""
 
+import os
 import shutil
-import time
 from pathlib import Path
 
-import torch
+import numpy as np
 
-from embedtune import cli, files
-from embedtune.config import load_params
+from embedtune import checkpoints, cli, distributed, files
+from embedtune.config import Params, load_params
+from embedtune.corpus import read_queries
+from embedtune.dev_evaluation import DevSet
 from embedtune.device import pick_device, training_precision
-from embedtune.model import check_length, read_settings, save_model
+from embedtune.errors import EmbedTuneError
+from embedtune.fine_tune import Trained, fine_tune
+from embedtune.merge import merge
+from embedtune.model import Settings, check_length, read_settings, save_trained
 from embedtune.passages import open_passages
 from embedtune.tokenization import frame, load_tokenizer, tokenize_queries
-from embedtune.train import train
 from embedtune.training_data import TrainingSet, read_mined
-from embedtune.training_records import cost, loss_curve, run_name, summary
+from embedtune.training_records import cost, loss_curve, summary
+
+BASE, FINETUNED = Path("models/base"), Path("models/finetuned")
+MINED, PASSAGES, POOL = Path("data/mined/train.jsonl"), Path("data/passages"), Path("data/dev_pool.npy")
+DEV = [Path("data/queries/dev.jsonl"), Path("data/qrels/dev.tsv"), POOL]
+CODE = [Path("embedtune"), Path("stages/train.py")]
+ELSEWHERE = {"train_group_size", "query_max_len", "passage_max_len", "nproc_per_node", "precision"}
 
 
 def main() -> None:
     """Write models/finetuned, metrics/training.json and metrics/plots/training.csv."""
     params = load_params()
-    base, mined_path = Path("models/base"), Path("data/mined/train.jsonl")
-    settings = read_settings(base)
+    settings = read_settings(BASE)
     check_length("train.query_max_len", params.train.query_max_len, settings)
     check_length("train.passage_max_len", params.train.passage_max_len, settings)
-    tokenizer = load_tokenizer(base)
-    rows = read_mined(mined_path)
-    texts = [row.query for row in rows]
-    passages = open_passages(Path("data/passages"))
+    processes = distributed.processes_per_node(params.train.nproc_per_node)
+    if not distributed.is_launched() and (processes > 1 or distributed.several_nodes()):
+        distributed.launch("stages.train", [], processes)
+        return
+    with distributed.process_group():
+        train(params, settings)
+
+
+def train(params: Params, settings: Settings) -> None:
+    """Train in this process and those beside it; the main one writes."""
+    device = pick_device()
+    precision = training_precision(params.train.precision, device)
+    run = run_folder(f"{params.train.model_dump_json()} {device.type} {precision} {distributed.world_size()}")
+    training_set, dev = read_data(params, settings)
+    options = params.train.model_dump(exclude=ELSEWHERE) | {"precision": precision}
+    tensorboard = Path("logs/tensorboard") / run.name
+    cli.say_once(
+        f"train: {len(training_set)} questions on {distributed.world_size()} x {device.type} in {precision}; "
+        f"TensorBoard: {tensorboard}"
+    )
+    if not distributed.is_main():
+        fine_tune(BASE, settings, training_set, dev, run=run, tensorboard=tensorboard, **options)
+        return
+    with checkpoints.locked(run), files.whole_directory(FINETUNED) as target:
+        if not checkpoints.whole(run):
+            shutil.rmtree(tensorboard, ignore_errors=True)  # of an earlier run of the very same training
+        trained = fine_tune(BASE, settings, training_set, dev, run=run, tensorboard=tensorboard, **options)
+        if params.train.method == "full":
+            save_trained(trained.backbone, BASE, target)
+        else:
+            save_trained(trained.backbone, BASE, target / "adapter")
+            merge(BASE, target / "adapter", target)
+    record(trained, len(training_set))
+    sequences = params.train.train_group_size + 1
+    files.write_json(Path("logs/training.json"), cost(trained, device, precision, sequences))
+    files.write_json_lines(Path("logs/training_steps.jsonl"), [*trained.record.log, *trained.record.evaluations])
+    checkpoints.finish(run, keep_models=params.train.save_strategy != "no")
+
+
+def run_folder(setting: str) -> Path:
+    """The checkpoints' folder, named by all that the training depends on, which must be the same on every machine."""
+    first_here = os.environ.get("LOCAL_RANK", "0") == "0"
+    name = checkpoints.run_name(setting, [MINED, PASSAGES, *DEV, BASE, *CODE]) if first_here else None
+    names = {found for found in distributed.gather_objects(name) if found}
+    if len(names) > 1:
+        raise EmbedTuneError(
+            "the machines differ in params.yaml, code, data/ or models/base; give every machine a copy of the project "
+            "as it is after `dvc repro mine dev_pool`"
+        )
+    return Path("checkpoints") / names.pop()
+
+
+def read_data(params: Params, settings: Settings) -> tuple[TrainingSet, DevSet | None]:
+    """Training questions with their passages, and dev questions with their pool unless nothing evaluates them."""
+    tokenizer, passages = load_tokenizer(BASE), open_passages(PASSAGES)
+    around = frame(tokenizer, settings.passage_instruction)
+    rows = read_mined(MINED)
+    max_len = params.train.query_max_len
     training_set = TrainingSet(
         rows,
-        tokenize_queries(tokenizer, texts, settings.query_instruction, params.train.query_max_len),
+        tokenize_queries(tokenizer, [row.query for row in rows], settings.query_instruction, max_len),
         passages,
-        frame(tokenizer, settings.passage_instruction),
+        around,
         group_size=params.train.train_group_size,
         passage_max_len=params.train.passage_max_len,
         seed=params.train.seed,
     )
-    options = params.train.model_dump(
-        exclude={"train_group_size", "query_max_len", "passage_max_len", "precision", "save_strategy"}
-    )
-    device = pick_device()
-    precision = training_precision(params.train.precision, device)
-    run = run_name(params.train.model_dump_json(), mined_path, *sorted(p for p in base.rglob("*.*") if p.is_file()))
-    checkpoints, tensorboard = Path("checkpoints") / run, Path("logs/tensorboard") / run
-
-    def save_epoch(backbone: torch.nn.Module, epoch: int) -> None:
-        with files.whole_directory(checkpoints / f"epoch-{epoch}") as target:
-            save_model(backbone, base, target)
-
     if passages.max_tokens > params.train.passage_max_len:
-        cli.say(f"train: passages of up to {passages.max_tokens} tokens are cut to {params.train.passage_max_len}")
-    keep_epochs = params.train.save_strategy == "epoch"
-    cli.say(f"train: {len(rows)} questions on {device} in {precision}; TensorBoard: {tensorboard}")
-    shutil.rmtree(tensorboard, ignore_errors=True)  # of an earlier run of the very same training
-    started = time.time()
-    with files.whole_directory(Path("models/finetuned")) as target:
-        backbone, log = train(
-            base,
-            settings,
-            training_set,
-            **options,
-            precision=precision,
-            tensorboard=tensorboard,
-            scratch=Path("logs/trainer"),
-            save_epoch=save_epoch if keep_epochs else None,
+        cli.say_once(f"train: passages of up to {passages.max_tokens} tokens are cut to {params.train.passage_max_len}")
+    if params.train.eval_strategy == "no":
+        return training_set, None
+    questions = read_queries(Path("data/queries"), Path("data/qrels"), "dev")
+    if not questions:
+        raise EmbedTuneError(
+            f"params.yaml: train.eval_strategy: {params.train.eval_strategy} needs dev questions, and there are none; "
+            "raise dataset.dev_queries and dataset.split_shares.dev, or write `no`"
         )
-        save_model(backbone, base, target)
-    seconds = time.time() - started
-    curve = loss_curve(log)
+    tokens = tokenize_queries(tokenizer, [q.text for q in questions], settings.query_instruction, max_len)
+    return training_set, DevSet(questions, tokens, passages, np.load(POOL), around)
+
+
+def record(trained: Trained, questions: int) -> None:
+    """Write the loss curve and the summary."""
     with files.whole_file(Path("metrics/plots/training.csv")) as partial:
-        curve.to_csv(partial, index=False)
-    record = summary(curve, len(rows), backbone)
-    files.write_json(Path("metrics/training.json"), record)
-    trained = record["steps"] * params.train.per_device_train_batch_size * params.train.gradient_accumulation_steps
-    files.write_json(Path("logs/training.json"), cost(seconds, trained, device, precision))
-    where = f"; a model after each epoch in {checkpoints}" if keep_epochs else ""
-    cli.say(f"train: wrote models/finetuned after {record['steps']} steps in {seconds:.0f} s{where}")
-    shutil.rmtree("logs/trainer", ignore_errors=True)
+        loss_curve(trained.record.log).to_csv(partial, index=False)
+    result = summary(trained, questions)
+    files.write_json(Path("metrics/training.json"), result)
+    cli.say(f"train: wrote {FINETUNED} after {result['steps']} steps in {trained.record.seconds:.0f} s")
 
 
 if __name__ == "__main__":

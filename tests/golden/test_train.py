@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,129 +20,24 @@ from FlagEmbedding.finetune.embedder.encoder_only.base import BiEncoderOnlyEmbed
 from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer, get_scheduler
 
-from embedtune import train as train_module
+from embedtune import fine_tune as fine_tune_module
 from embedtune.encode import pad_token_id
 from embedtune.errors import EmbedTuneError
-from embedtune.model import Settings, read_settings, write_settings
-from embedtune.passages import Passages, open_passages, read_texts
-from embedtune.segment import write_passages
-from embedtune.tokenization import Frame, frame, load_tokenizer, tokenize_queries
-from embedtune.train import ContrastiveModel, train
-from embedtune.training_data import EpochSampler, MinedRow, TrainingSet, collate, read_mined
-
-QUESTIONS = 37
-QUERY_MAX_LEN = 24
-PASSAGE_MAX_LEN = 32
-OPTIONS: dict[str, Any] = {
-    "temperature": 0.05,
-    "per_device_train_batch_size": 8,
-    "gradient_accumulation_steps": 1,
-    "num_train_epochs": 3,
-    "learning_rate": 1e-3,
-    "lr_scheduler_type": "linear",
-    "warmup_ratio": 0.3,
-    "weight_decay": 0.1,
-    "max_grad_norm": 1.0,
-    "precision": "fp32",
-    "gradient_checkpointing": False,
-    "dataloader_drop_last": True,
-    "dataloader_num_workers": 0,
-    "logging_steps": 1,
-    "seed": 42,
-}
-
-
-@dataclass(frozen=True)
-class Data:
-    """A corpus cut into passages, and mined rows for it: each one positive and three negatives."""
-
-    mined: Path
-    rows: list[MinedRow]
-    passages: Passages
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, sample_model: Path) -> Data:
-    root = tmp_path_factory.mktemp("training-data")
-    rng = np.random.default_rng(0)
-    pieces = [
-        *"合同自双方签字之日起生效国家对耕地实行特殊保护严格控制转为非，。；",
-        " Word ",
-        "bge-m3",
-        " 2024 ",
-        "(甲)",
-        "\n",
-    ]
-    with (root / "corpus.jsonl").open("w", encoding="utf-8") as file:
-        for number, size in enumerate(rng.integers(1, 300, 60)):
-            text = f"第{number}条" + "".join(rng.choice(pieces, size))
-            file.write(json.dumps({"_id": f"d{number}", "text": text}, ensure_ascii=False) + "\n")
-    write_passages(
-        root / "corpus.jsonl",
-        load_tokenizer(sample_model),
-        root,
-        max_tokens=48,
-        frame_tokens=2,
-        overlap_tokens=5,
-        max_passages=None,
-    )
-    passages = open_passages(root)
-    with (root / "train.jsonl").open("w", encoding="utf-8") as file:
-        for number in range(QUESTIONS):
-            chosen = rng.choice(len(passages), 4, replace=False)
-            texts = read_texts(root / "corpus.jsonl", passages, chosen)
-            row = {
-                "query_id": f"q{number}",
-                "query": f"问题{number}" + "".join(rng.choice(pieces, rng.integers(1, 9))) + texts[0][:9],
-                "pos": texts[:1],
-                "neg": texts[1:],
-                "pos_passages": chosen[:1].tolist(),
-                "neg_passages": chosen[1:].tolist(),
-                "pos_scores": [0.5],
-                "neg_scores": [0.1, 0.2, 0.3],
-            }
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return Data(root / "train.jsonl", read_mined(root / "train.jsonl"), passages)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, sample_model: Path) -> Path:
-    """The sample model without dropout, and with position embeddings that matter."""
-    return changed_model(tmp_path_factory.mktemp("model"), sample_model, dropout=0.0)
-
-
-def changed_model(target: Path, source: Path, dropout: float, **settings: Any) -> Path:
-    model, tokenizer = AutoModel.from_pretrained(source), AutoTokenizer.from_pretrained(source)
-    model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = dropout
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.dim() > 1:
-                weight.add_((0.005 if "embeddings" in name else 0.1) * torch.randn(weight.shape, generator=generator))
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
-    write_settings(target, replace(read_settings(source), **settings), model.config.hidden_size)
-    return target
-
-
-def training_set(base: Path, data: Data, *, group_size: int = 4, passage_max_len: int = PASSAGE_MAX_LEN) -> TrainingSet:
-    """As the train stage makes it."""
-    settings, tokenizer = read_settings(base), load_tokenizer(base)
-    return TrainingSet(
-        data.rows,
-        tokenize_queries(tokenizer, [row.query for row in data.rows], settings.query_instruction, QUERY_MAX_LEN),
-        data.passages,
-        frame(tokenizer, settings.passage_instruction),
-        group_size=group_size,
-        passage_max_len=passage_max_len,
-        seed=42,
-    )
-
-
-def run(base: Path, questions: TrainingSet, scratch: Path, **options: Any) -> tuple[torch.nn.Module, list[Any]]:
-    settings = read_settings(base)
-    where = {"tensorboard": scratch / "tensorboard", "scratch": scratch / "trainer"}
-    return train(base, settings, questions, **(OPTIONS | where | options))
+from embedtune.model import Settings, read_settings
+from embedtune.passages import Passages
+from embedtune.tokenization import Frame
+from embedtune.training_data import Batches, BatchPlan, MinedRow, TrainingSet, collate
+from tests.golden.training import (
+    OPTIONS,
+    PASSAGE_MAX_LEN,
+    QUERY_MAX_LEN,
+    QUESTIONS,
+    Data,
+    assert_equal_runs,
+    changed_model,
+    run,
+    training_set,
+)
 
 
 def flag_embeddings_features(base: Path, mined: Path, cache: Path, group_size: int) -> AbsEmbedderTrainDataset:
@@ -162,10 +57,9 @@ def flag_embeddings_features(base: Path, mined: Path, cache: Path, group_size: i
 
 def epoch_batches(epoch: int, size: int = 8, seed: int = 42) -> list[list[int]]:
     """The questions of each whole batch of an epoch."""
-    sampler = EpochSampler(QUESTIONS, seed)
-    sampler.set_epoch(epoch)
-    questions = [key % QUESTIONS for key in sampler]
-    return [questions[i : i + size] for i in range(0, QUESTIONS - size + 1, size)]
+    plan = BatchPlan(QUESTIONS, size, processes=1, drop_last=True)
+    batches = list(Batches(plan, epochs=epoch + 1, seed=seed, first=epoch * plan.batches))
+    return [[key % QUESTIONS for key in batch] for batch in batches]
 
 
 def plain_loop(base: Path, mined: Path, cache: Path, steps: list[list[list[int]]]) -> list[tuple[float, float]]:
@@ -216,7 +110,7 @@ def test_loss_and_accuracy_of_every_step_equal_flag_embeddings(
     """Both data paths from the mined file on: ours from passage numbers, FlagEmbedding's from the texts."""
     if pooling != "mean":
         base = changed_model(tmp_path, sample_model, 0.0, pooling=pooling, passage_instruction="文档：")
-    _, log = run(base, training_set(base, data), tmp_path)
+    log = run(base, training_set(base, data), tmp_path).record.log
     steps = [[batch] for epoch in range(3) for batch in epoch_batches(epoch)]
     expected = plain_loop(base, data.mined, tmp_path, steps)
     assert len(log) == len(expected) == 12
@@ -229,7 +123,7 @@ def test_loss_and_accuracy_of_every_step_equal_flag_embeddings(
 
 def test_accumulated_batches_equal_flag_embeddings_mean_loss(tmp_path: Path, base: Path, data: Data) -> None:
     """Four batches an epoch in steps of three: the last step of an epoch is the mean of the one that is left."""
-    _, log = run(base, training_set(base, data), tmp_path, gradient_accumulation_steps=3)
+    log = run(base, training_set(base, data), tmp_path, gradient_accumulation_steps=3).record.log
     steps = [step for epoch in range(3) for b in [epoch_batches(epoch)] for step in (b[:3], b[3:])]
     expected = plain_loop(base, data.mined, tmp_path, steps)
     assert [line["loss"] for line in log] == pytest.approx([loss for loss, _ in expected], abs=1e-5)
@@ -253,21 +147,10 @@ def test_a_batch_has_the_tokens_that_flag_embedding_makes_of_the_texts(tmp_path:
         assert [sorted(group) for group in our_groups] == [sorted(group) for group in their_groups]
 
 
-def test_loss_and_accuracy_by_hand() -> None:
-    """Two queries, groups of two: the first's positive scores 2 against 1, 1, 0; the second's 0 against 3, 0, 0."""
-    model = ContrastiveModel(torch.nn.Linear(1, 1))
-    loss = model.compute_loss(torch.tensor([[2.0, 1, 1, 0], [3.0, 0, 0, 0]]), torch.tensor([0, 2]))
-    first = math.log(math.exp(2) + 2 * math.exp(1) + 1) - 2
-    second = math.log(math.exp(3) + 3)
-    assert loss.item() == pytest.approx((first + second) / 2, rel=1e-6)
-    assert model.take_accuracy() == 0.5
-    assert model.take_accuracy() == 0, "the count starts anew"
-
-
 def test_a_log_line_is_the_mean_of_the_steps_since_the_line_before(tmp_path: Path, base: Path, data: Data) -> None:
     questions = training_set(base, data)
-    _, single = run(base, questions, tmp_path)
-    _, by_four = run(base, questions, tmp_path, logging_steps=4)
+    single = run(base, questions, tmp_path).record.log
+    by_four = run(base, questions, tmp_path, logging_steps=4).record.log
     assert [line["step"] for line in by_four] == [4, 8, 12]
     for name in ("loss", "accuracy"):
         means = np.array([line[name] for line in single]).reshape(3, 4).mean(1)
@@ -277,32 +160,21 @@ def test_a_log_line_is_the_mean_of_the_steps_since_the_line_before(tmp_path: Pat
 @pytest.mark.parametrize("logging_steps", [5, 100])
 def test_the_log_reaches_the_last_step(tmp_path: Path, base: Path, data: Data, logging_steps: int) -> None:
     """Twelve steps: metrics/training.json takes the number of steps and the last loss from the last line."""
-    _, log = run(base, training_set(base, data), tmp_path, logging_steps=logging_steps)
+    log = run(base, training_set(base, data), tmp_path, logging_steps=logging_steps).record.log
     assert log
     assert log[-1]["step"] == 12
 
 
-def weights(backbone: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-
-
-def assert_equal_runs(one: tuple[torch.nn.Module, list[Any]], other: tuple[torch.nn.Module, list[Any]]) -> None:
-    for name, tensor in weights(one[0]).items():
-        assert torch.equal(tensor, weights(other[0])[name]), name
-    assert [(line["loss"], line["accuracy"]) for line in one[1]] == [(x["loss"], x["accuracy"]) for x in other[1]]
-
-
-def test_two_trainings_give_equal_bits(tmp_path: Path, data: Data, sample_model: Path) -> None:
+def test_two_trainings_give_equal_bits(tmp_path: Path, data: Data, base_with_dropout: Path) -> None:
     """With dropout, and whatever was drawn from the global generators before."""
-    (tmp_path / "model").mkdir()
-    base = changed_model(tmp_path / "model", sample_model, dropout=0.1)
+    base = base_with_dropout
     questions = training_set(base, data)
     first = run(base, questions, tmp_path)
     torch.manual_seed(17)
     np.random.seed(17)
     assert_equal_runs(first, run(base, questions, tmp_path))
     other = run(base, questions, tmp_path, seed=43)
-    assert [line["loss"] for line in other[1]] != [line["loss"] for line in first[1]]
+    assert [line["loss"] for line in other.record.log] != [line["loss"] for line in first.record.log]
 
 
 def test_workers_change_nothing(tmp_path: Path, base: Path, data: Data) -> None:
@@ -313,36 +185,28 @@ def test_workers_change_nothing(tmp_path: Path, base: Path, data: Data) -> None:
 
 def test_gradient_checkpointing_changes_nothing(tmp_path: Path, base: Path, data: Data) -> None:
     questions = training_set(base, data)
-    backbone, plain = run(base, questions, tmp_path, num_train_epochs=1)
-    assert not backbone.is_gradient_checkpointing
-    backbone, checkpointed = run(base, questions, tmp_path, num_train_epochs=1, gradient_checkpointing=True)
-    assert backbone.is_gradient_checkpointing
-    for name in ("loss", "accuracy"):
-        assert [line[name] for line in checkpointed] == pytest.approx([line[name] for line in plain], abs=1e-6)
+    plain = run(base, questions, tmp_path, num_train_epochs=1)
+    assert not plain.backbone.is_gradient_checkpointing
+    checkpointed = run(base, questions, tmp_path, num_train_epochs=1, gradient_checkpointing=True)
+    assert checkpointed.backbone.is_gradient_checkpointing
+    for line, expected in zip(checkpointed.record.log, plain.record.log, strict=True):
+        assert line == pytest.approx(expected, abs=1e-5)
 
 
 def test_bfloat16_keeps_the_weights_in_float32(tmp_path: Path, base: Path, data: Data) -> None:
-    _, exact = run(base, training_set(base, data), tmp_path, num_train_epochs=1)
-    backbone, log = run(base, training_set(base, data), tmp_path, num_train_epochs=1, precision="bf16")
-    assert {tensor.dtype for tensor in backbone.parameters()} == {torch.float32}
+    exact = run(base, training_set(base, data), tmp_path, num_train_epochs=1).record.log
+    trained = run(base, training_set(base, data), tmp_path, num_train_epochs=1, precision="bf16")
+    log = trained.record.log
+    assert {tensor.dtype for tensor in trained.backbone.parameters()} == {torch.float32}
     assert log[0]["loss"] == pytest.approx(exact[0]["loss"], rel=0.05)
     assert log[0]["loss"] != exact[0]["loss"]
 
 
 def test_an_infinite_learning_rate_ends_in_a_clear_error(tmp_path: Path, base: Path, data: Data) -> None:
-    with pytest.raises(EmbedTuneError, match=r"the loss is nan at step \d+ of 12; lower train\.learning_rate"):
+    with pytest.raises(
+        EmbedTuneError, match=r"the loss is nan at step \d+ of 12, on the questions q\d+.*lower train\.learning"
+    ):
         run(base, training_set(base, data), tmp_path, learning_rate=1e30, warmup_ratio=0.0, max_grad_norm=1e9)
-
-
-def test_each_epoch_hands_on_its_weights(tmp_path: Path, base: Path, data: Data) -> None:
-    saved: dict[int, dict[str, torch.Tensor]] = {}
-    final, _ = run(
-        base, training_set(base, data), tmp_path, save_epoch=lambda model, epoch: saved.update({epoch: weights(model)})
-    )
-    assert list(saved) == [1, 2, 3]
-    name = "encoder.layer.0.output.dense.weight"
-    assert all(torch.equal(saved[3][key], tensor) for key, tensor in weights(final).items())
-    assert not torch.equal(saved[1][name], saved[2][name])
 
 
 @pytest.mark.parametrize(("drop_last", "batches"), [(True, 4), (False, 5)])
@@ -359,7 +223,7 @@ def test_an_epoch_of_training_takes_each_question_once_in_an_order_of_its_own(
         seen.append([number[tuple(group["query"].tolist())] for group in groups])
         return collate(groups, **options)
 
-    monkeypatch.setattr(train_module, "collate", noting)
+    monkeypatch.setattr(fine_tune_module, "collate", noting)
     run(base, questions, tmp_path, dataloader_drop_last=drop_last)
     epochs = [[question for batch in seen[i : i + batches] for question in batch] for i in range(0, len(seen), batches)]
     assert len(epochs) == 3
@@ -368,23 +232,6 @@ def test_an_epoch_of_training_takes_each_question_once_in_an_order_of_its_own(
     assert epochs[0] != epochs[1] != epochs[2]
     dropped = [set(range(QUESTIONS)) - set(epoch) for epoch in epochs]
     assert not drop_last or dropped[0] != dropped[1]
-
-
-@pytest.mark.parametrize("size", [1, 2, 37, 1000])
-def test_the_sampler_gives_every_question_once_per_epoch_and_orders_that_differ(size: int) -> None:
-    sampler = EpochSampler(size, seed=1)
-    orders = []
-    for epoch in range(4):
-        sampler.set_epoch(epoch)
-        keys = list(sampler)
-        assert len(sampler) == len(keys) == size
-        assert {key // size for key in keys} == {epoch}
-        assert sorted(key % size for key in keys) == list(range(size))
-        assert list(sampler) == keys
-        orders.append(tuple(key % size for key in keys))
-    assert size < 37 or len(set(orders)) == 4
-    other = EpochSampler(size, seed=2)
-    assert size < 37 or list(other) != orders[0]
 
 
 @pytest.fixture(scope="module")
@@ -455,7 +302,7 @@ def test_group_size_one_trains_with_in_batch_negatives_alone(tmp_path: Path, bas
     """Also where no question has a negative; the loss is the cross entropy over the other questions' positives."""
     without = Data(data.mined, [replace(row, negatives=[]) for row in data.rows], data.passages)
     questions = training_set(base, without, group_size=1)
-    _, log = run(base, questions, tmp_path, num_train_epochs=1)
+    log = run(base, questions, tmp_path, num_train_epochs=1).record.log
     batch = collate([questions[question] for question in epoch_batches(0)[0]], 0, multiple_of=1)
     assert batch["passages"]["input_ids"].shape[0] == 8
     model = AutoModel.from_pretrained(base)
@@ -477,12 +324,15 @@ def test_a_question_without_negatives_is_named_where_the_group_needs_some(base: 
 
 
 def test_too_few_questions_for_a_batch_are_refused(tmp_path: Path, base: Path, data: Data) -> None:
-    with pytest.raises(EmbedTuneError, match=r"per_device_train_batch_size: 38 is more than the 37 training questions"):
+    with pytest.raises(
+        EmbedTuneError, match=r"per_device_train_batch_size: 38 on 1 process\(es\) is more than the 37 training"
+    ):
         run(base, training_set(base, data), tmp_path, per_device_train_batch_size=38)
 
 
 def test_too_few_questions_train_where_the_incomplete_batch_is_kept(tmp_path: Path, base: Path, data: Data) -> None:
-    _, log = run(base, training_set(base, data), tmp_path, per_device_train_batch_size=38, dataloader_drop_last=False)
+    questions = training_set(base, data)
+    log = run(base, questions, tmp_path, per_device_train_batch_size=38, dataloader_drop_last=False).record.log
     assert [line["step"] for line in log] == [1, 2, 3]
 
 

@@ -16,12 +16,7 @@ from embedtune.errors import EmbedTuneError
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
 
-TRAIN_KEYS = (
-    "num_train_epochs, per_device_train_batch_size, gradient_accumulation_steps, train_group_size, temperature, "
-    "query_max_len, passage_max_len, learning_rate, lr_scheduler_type, warmup_ratio, weight_decay, max_grad_norm, "
-    "precision, gradient_checkpointing, dataloader_drop_last, dataloader_num_workers, logging_steps, save_strategy, "
-    "seed"
-)
+TRAIN_KEYS = ", ".join(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["train"])
 
 
 def edited(path: Path, edits: dict[str, str | None]) -> Path:

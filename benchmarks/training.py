@@ -1,0 +1,359 @@
+"""Training on this machine: against ready tensors (the floor), FlagEmbedding's command line, and GradCache's promise.
+
+    python -m benchmarks.training              all parts, interleaved rounds, writes results/training.json
+
+Texts are the ten real MLDR rows of ../shared/data/mldr-zh-10, repeated (generated ones where that is absent); batch
+16, group 8, lengths 256/256; models: the sample's (2 layers of 128) and one of bge-small's size (4 layers of 512), on
+a GPU also one of bge-base's size (12 layers of 768). `floor` takes the same steps (FlagEmbedding's model and loss,
+AdamW, clipping, schedule) on batches that are ready tensors. Seconds are of a step, from the start of one to the start
+of the next, the first ones left out.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import interleaved, write_result
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "mldr-zh-10" / "mldr-v1.0-zh" / "train.jsonl.gz"
+BATCH, GROUP, MAX_LEN, TEMPERATURE = 16, 8, 256, 0.02
+ROUNDS, WARM_UP = 5, 2
+STEPS = {"sample": 12, "small": 6, "base": 22}
+SIZES = {"small": (4, 512, 8), "base": (12, 768, 12)}  # layers, width, heads
+TITLES = {"sample": "2 layers of 128", "small": "4 layers of 512", "base": "12 layers of 768"}
+
+
+def on_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def write_data(folder: Path) -> None:
+    """Models, segmented documents, mined rows and FlagEmbedding's training file."""
+    from benchmarks.encoding import segment
+    from embedtune import files
+    from embedtune.base_model import prepare_model
+    from embedtune.sample.model import write_sample_model
+
+    rows = real_rows() or generated_rows(folder)
+    options = {"pooling": "cls", "normalize": True, "query_instruction": "", "passage_instruction": ""}
+    for name in ("sample", *SIZES):
+        unprepared, model = folder / f"{name}-unprepared", folder / name
+        unprepared.mkdir()
+        model.mkdir()
+        write_sample_model(unprepared)
+        if name in SIZES:
+            resize(unprepared, *SIZES[name])
+        prepare_model(unprepared, model, **options)
+    texts = [text for row in rows for text in (row["pos"], row["neg"])]
+    segment(folder, folder / "sample", texts, folder / "passages", max_passages=1, max_tokens=MAX_LEN)
+    files.write_json_lines(
+        folder / "mined.jsonl",
+        (
+            {
+                "query_id": f"q{i}",
+                "query": row["query"],
+                "pos_passages": [2 * i],
+                "neg_passages": [2 * i + 1] * (GROUP - 1),
+                "pos_scores": [1.0],
+                "neg_scores": [0.0] * (GROUP - 1),
+            }
+            for i, row in enumerate(rows)
+        ),
+    )
+    steps = max(STEPS.values())
+    repeated = [rows[i % len(rows)] for i in range(BATCH * steps)]
+    files.write_json_lines(
+        folder / "flag.jsonl",
+        ({"query": row["query"], "pos": [row["pos"]], "neg": [row["neg"]] * (GROUP - 1)} for row in repeated),
+    )
+
+
+def real_rows() -> list[dict[str, str]]:
+    from embedtune import files
+
+    if not REAL.exists():
+        return []
+    return [
+        {
+            "query": row["query"],
+            "pos": row["positive_passages"][0]["text"],
+            "neg": row["negative_passages"][0]["text"],
+        }
+        for row in files.read_json_lines(REAL)
+    ]
+
+
+def generated_rows(folder: Path) -> list[dict[str, str]]:
+    from benchmarks.encoding import generated_documents
+
+    texts = generated_documents(folder)
+    return [{"query": text[:30], "pos": text, "neg": texts[i - 1]} for i, text in enumerate(texts)]
+
+
+def resize(target: Path, layers: int, width: int, heads: int) -> None:
+    """Replace the sample's weights by random ones of another size."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    config = BertConfig.from_pretrained(target)
+    config.update(
+        {
+            "hidden_size": width,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "intermediate_size": 4 * width,
+        }
+    )
+    BertModel(config, add_pooling_layer=False).save_pretrained(target)
+
+
+def training_set(folder: Path, name: str, batch: int, steps: int) -> Any:
+    from embedtune.passages import open_passages
+    from embedtune.tokenization import frame, load_tokenizer, tokenize_queries
+    from embedtune.training_data import TrainingSet, read_mined
+
+    tokenizer = load_tokenizer(folder / name)
+    mined = read_mined(folder / "mined.jsonl")
+    rows = [mined[i % len(mined)] for i in range(batch * steps)]
+    return TrainingSet(
+        rows,
+        tokenize_queries(tokenizer, [row.query for row in rows], "", MAX_LEN),
+        open_passages(folder / "passages"),
+        frame(tokenizer),
+        group_size=GROUP,
+        passage_max_len=MAX_LEN,
+        seed=0,
+    )
+
+
+def precision() -> str:
+    return "bf16" if on_gpu() else "fp32"
+
+
+def fine_tune_steps(folder: Path, name: str, batch: int, steps: int, sub_batch_size: int | None) -> list[float]:
+    """Seconds of each step of embedtune's training, loading left out."""
+    from embedtune import fine_tune
+    from embedtune.model import read_settings
+    from embedtune.optimisation import Optimisation
+
+    starts: list[float] = []
+    step = Optimisation.step
+
+    def noting(self: Optimisation, *arguments: Any) -> Any:
+        starts.append(time.perf_counter())
+        return step(self, *arguments)
+
+    Optimisation.step = noting  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as scratch:
+        fine_tune.fine_tune(
+            folder / name,
+            read_settings(folder / name),
+            training_set(folder, name, batch, steps),
+            None,
+            run=Path(scratch) / "run",
+            tensorboard=Path(scratch) / "tensorboard",
+            method="full",
+            lora_r=8,
+            lora_alpha=16,
+            lora_dropout=0.0,
+            lora_target_modules=None,
+            qlora_bits=4,
+            num_train_epochs=1,
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=1,
+            sub_batch_size=sub_batch_size,
+            temperature=TEMPERATURE,
+            negatives="cross_device",
+            mask_false_negatives=False,
+            false_negative_margin=None,
+            distillation=False,
+            matryoshka_dims=[],
+            learning_rate=2e-5,
+            lr_scheduler_type="linear",
+            warmup_ratio=0.1,
+            weight_decay=0.0,
+            max_grad_norm=1.0,
+            precision=precision(),
+            gradient_checkpointing=False,
+            dataloader_drop_last=True,
+            dataloader_num_workers=2 if on_gpu() else 0,
+            group_by_length=False,
+            logging_steps=10,
+            eval_strategy="no",
+            eval_steps=1,
+            metric_for_best_model="ndcg@10",
+            early_stopping_patience=None,
+            save_strategy="no",
+            save_steps=1,
+            save_total_limit=None,
+            seed=0,
+        )
+    return [after - before for before, after in pairwise(starts)]
+
+
+def floor_steps(folder: Path, name: str, steps: int) -> list[float]:
+    """Seconds of each step on ready tensors, on the device: nothing but model, loss, optimiser, schedule."""
+    import torch
+    from FlagEmbedding.finetune.embedder.encoder_only.base import BiEncoderOnlyEmbedderModel
+    from transformers import AutoModel, get_scheduler
+
+    from embedtune.device import pick_device
+    from embedtune.training_data import collate
+
+    device = pick_device()
+    data = training_set(folder, name, BATCH, steps)
+    batches = []
+    for number in range(steps):
+        batch = collate([data[i] for i in range(number * BATCH, (number + 1) * BATCH)], 0, 8 if on_gpu() else 1)
+        batches.append({s: {k: v.to(device) for k, v in batch[s].items()} for s in ("queries", "passages")})
+    backbone = AutoModel.from_pretrained(folder / name, dtype=torch.float32).to(device)
+    model = BiEncoderOnlyEmbedderModel(
+        backbone, temperature=TEMPERATURE, sentence_pooling_method="cls", normalize_embeddings=True
+    ).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5, weight_decay=0.0, fused=True)
+    scheduler = get_scheduler("linear", optimizer, 1, steps)
+    starts = []
+    for batch in batches:
+        starts.append(time.perf_counter())
+        with torch.autocast(device.type, torch.bfloat16, enabled=on_gpu()):
+            loss = model(**batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+        loss.item()
+    return [after - before for before, after in pairwise(starts)]
+
+
+def flag_embedding_steps(folder: Path, name: str, steps: int) -> list[float]:
+    """Seconds of a step by FlagEmbedding's own command line, from what its trainer reports of the whole training."""
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch) / "train.jsonl"
+        lines = (folder / "flag.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        data.write_text("".join(lines[: BATCH * steps]), encoding="utf-8")
+        flags = {
+            "model_name_or_path": folder / name,
+            "train_data": data,
+            "cache_path": Path(scratch) / "cache",
+            "output_dir": Path(scratch) / "out",
+            "train_group_size": GROUP,
+            "query_max_len": MAX_LEN,
+            "passage_max_len": MAX_LEN,
+            "per_device_train_batch_size": BATCH,
+            "num_train_epochs": 1,
+            "learning_rate": 2e-5,
+            "warmup_ratio": 0.1,
+            "temperature": TEMPERATURE,
+            "sentence_pooling_method": "cls",
+            "normalize_embeddings": True,
+            "dataloader_drop_last": True,
+            "save_strategy": "no",
+            "logging_steps": steps,
+            "report_to": "none",
+            **({"bf16": True, "dataloader_num_workers": 2} if on_gpu() else {"use_cpu": True}),
+        }
+        command = [sys.executable, "-m", "FlagEmbedding.finetune.embedder.encoder_only.base"]
+        arguments = [part for key, value in flags.items() for part in (f"--{key}", str(value))]
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+        said = done.stdout + done.stderr
+        runtime = [line for line in said.splitlines() if "train_runtime" in line]
+        if not runtime:
+            sys.exit(f"FlagEmbedding's command line failed:\n{said[-3000:]}")
+        seconds = float(runtime[-1].split("'train_runtime':")[1].split(",")[0].strip(" '"))
+    return [seconds / steps] * (WARM_UP + 1)
+
+
+def bare_pass(folder: Path, name: str, batch: int, sub_batch_size: int) -> list[float]:
+    """Seconds of two forward passes and a backward, chunk by chunk, on ready tensors: what GradCache has to do."""
+    import torch
+    from transformers import AutoModel
+
+    from embedtune.device import pick_device
+    from embedtune.training_data import collate
+
+    device = pick_device()
+    data = training_set(folder, name, batch, 1)
+    whole = collate([data[i] for i in range(batch)], 0, 8 if on_gpu() else 1)
+    model = AutoModel.from_pretrained(folder / name, dtype=torch.float32).to(device).train()
+    seconds = []
+    for _ in range(WARM_UP + 1):
+        started = time.perf_counter()
+        for side in ("queries", "passages"):
+            ids, mask = (whole[side][key].split(sub_batch_size) for key in ("input_ids", "attention_mask"))
+            for chunk_ids, chunk_mask in zip(ids, mask, strict=True):
+                inputs = {"input_ids": chunk_ids.to(device), "attention_mask": chunk_mask.to(device)}
+                with torch.autocast(device.type, torch.bfloat16, enabled=on_gpu()):
+                    with torch.no_grad():
+                        model(**inputs)
+                    hidden = model(**inputs).last_hidden_state
+                hidden[:, 0].float().sum().backward()
+        float(next(p.grad for p in model.parameters() if p.grad is not None).sum())
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def contend(contender: str, folder: Path, name: str) -> None:
+    from embedtune import hardware
+    from embedtune.device import pick_device
+
+    steps = STEPS[name]
+    work: dict[str, Callable[[], list[float]]] = {
+        "embedtune": lambda: fine_tune_steps(folder, name, BATCH, steps, None),
+        "floor": lambda: floor_steps(folder, name, steps),
+        "FlagEmbedding": lambda: flag_embedding_steps(folder, name, steps),
+        "batch_32": lambda: fine_tune_steps(folder, name, 32, 4, 32),
+        "batch_1024": lambda: fine_tune_steps(folder, name, 1024, 4, 32),
+        "bare_passes_1024": lambda: bare_pass(folder, name, 1024, 32),
+    }
+    seconds = statistics.mean(work[contender]()[WARM_UP:])
+    peak = hardware.peak_bytes(pick_device())
+    print(json.dumps({"seconds": seconds, "peak_bytes": peak["peak_gpu_bytes"] or peak["peak_ram_bytes"]}), flush=True)
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        contend(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+        return
+    names = ["sample", "small", *(["base"] if on_gpu() else [])]
+    result: dict[str, Any] = {"real_documents": REAL.exists(), "rounds": ROUNDS, "batch": BATCH, "group": GROUP}
+    with tempfile.TemporaryDirectory() as scratch:
+        write_data(Path(scratch))
+        result["steps"] = {}
+        for name in names:
+            medians = interleaved(
+                "benchmarks.training", ["embedtune", "floor", "FlagEmbedding"], [scratch, name], ROUNDS
+            )
+            seconds = {contender: figures["seconds"] for contender, figures in medians.items()}
+            result["steps"][TITLES[name]] = {
+                "median_seconds": {contender: round(value, 4) for contender, value in seconds.items()},
+                "time_over_floor": round(seconds["embedtune"] / seconds["floor"], 3),
+                "FlagEmbedding_over_embedtune": round(seconds["FlagEmbedding"] / seconds["embedtune"], 2),
+            }
+        medians = interleaved(
+            "benchmarks.training", ["batch_32", "batch_1024", "bare_passes_1024"], [scratch, "sample"], 3
+        )
+        result["grad_cache"] = {
+            "medians": medians,
+            "memory_over_batch_32": round(medians["batch_1024"]["peak_bytes"] / medians["batch_32"]["peak_bytes"], 3),
+            "time_over_two_forwards_and_a_backward": round(
+                medians["batch_1024"]["seconds"] / medians["bare_passes_1024"]["seconds"], 3
+            ),
+        }
+    write_result("training", result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""What of a model is trained: all weights, or low-rank adapters (LoRA, Hu et al. 2021) on frozen or quantised ones.
+
+Adapters are PEFT's. A trained adapter is merged into its base at full precision, so that what comes after training
+reads a plain model; the adapter is kept beside it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import AutoModel, PreTrainedModel
+
+from embedtune.errors import EmbedTuneError
+from embedtune.progress import quiet_transformers
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+ADAPTER_CONFIG = "adapter_config.json"
+POOLERS = ["pooler"]  # BERT's head for next-sentence prediction, which no embedding passes through
+
+
+def load_for_training(
+    base: Path,
+    method: str,
+    *,
+    lora_r: int,
+    lora_alpha: int,
+    lora_dropout: float,
+    lora_target_modules: list[str] | None,
+    qlora_bits: int,
+    compute_dtype: torch.dtype,
+    device: torch.device,
+    checkpoint: Path | None = None,
+) -> PreTrainedModel | PeftModel:
+    """The model in `base` on `device`, ready to be tuned by `method`: full, lora or qlora.
+
+    Trained weights are fp32; lora's frozen ones are in `compute_dtype`, qlora's have `qlora_bits` (4: NF4, or 8).
+    `lora_target_modules` are names of layers as PEFT takes them, None for every linear layer. With a `checkpoint`,
+    the trained weights are its. Raises EmbedTuneError for qlora without an NVIDIA GPU or bitsandbytes, and for names
+    that no layer has.
+    """
+    quiet_transformers()
+    if method == "full":
+        model = AutoModel.from_pretrained(checkpoint or base, dtype=torch.float32, local_files_only=True)
+        return model.to(device)
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    if method == "qlora":
+        model = _quantised(base, qlora_bits, compute_dtype, device)
+    else:
+        model = AutoModel.from_pretrained(base, dtype=compute_dtype, local_files_only=True).to(device)
+    if checkpoint:
+        return PeftModel.from_pretrained(model, checkpoint, is_trainable=True).to(device)
+    config = LoraConfig(
+        r=lora_r,
+        lora_alpha=lora_alpha,
+        lora_dropout=lora_dropout,
+        target_modules=lora_target_modules or "all-linear",
+        exclude_modules=[name for name, _ in model.named_modules() if name.split(".")[0] in POOLERS] or None,
+    )
+    try:
+        return get_peft_model(model, config).to(device)
+    except ValueError as error:
+        linear = sorted({n.split(".")[-1] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)})
+        raise EmbedTuneError(
+            f"params.yaml: train.lora_target_modules: {lora_target_modules} names no layer of the model; "
+            f"it has {', '.join(linear)}; null adapts them all"
+        ) from error
+
+
+def is_adapter(directory: Path) -> bool:
+    """Whether the directory holds an adapter rather than a whole model."""
+    return (directory / ADAPTER_CONFIG).is_file()
+
+
+def merged(base: Path, adapter: Path) -> PreTrainedModel:
+    """The model in `base` with the adapter's weights added to its own, in fp32, on the CPU."""
+    from peft import PeftModel
+
+    quiet_transformers()
+    model = AutoModel.from_pretrained(base, dtype=torch.float32, local_files_only=True)
+    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
+
+
+def trained_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The parameters that training changes."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _quantised(base: Path, bits: int, compute_dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    if device.type != "cuda":
+        raise EmbedTuneError(
+            "params.yaml: train.method: qlora needs an NVIDIA GPU, and none is in sight; write `lora`, which trains "
+            "the same adapters on unquantised weights"
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise EmbedTuneError(
+            "params.yaml: train.method: qlora needs the package bitsandbytes; run `make setup` where the GPU is seen, "
+            "or write `lora`"
+        )
+    from peft import prepare_model_for_kbit_training
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=bits == 4,
+        load_in_8bit=bits == 8,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+    )
+    model = AutoModel.from_pretrained(
+        base, quantization_config=config, device_map={"": device}, dtype=compute_dtype, local_files_only=True
+    )
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)

@@ -1,0 +1,95 @@
+"""Evaluation while training, by the pipeline's own measures, on dev questions and a fixed pool of documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from embedtune import distributed
+from embedtune.corpus import Query
+from embedtune.encode import encode
+from embedtune.measures import per_query_scores
+from embedtune.model import Settings
+from embedtune.passages import Passages
+from embedtune.search import rank_documents
+from embedtune.tokenization import Frame
+
+
+@dataclass(frozen=True)
+class DevSet:
+    """Dev questions and the passages of the pool's documents.
+
+    `query_tokens` are whole sequences; `documents` the numbers of the pool's documents.
+    """
+
+    queries: list[Query]
+    query_tokens: list[NDArray[np.int64]]
+    passages: Passages
+    documents: NDArray[np.int64]
+    frame: Frame
+
+    def score(
+        self,
+        backbone: PreTrainedModel,
+        settings: Settings,
+        *,
+        pad_id: int,
+        batch_tokens: int,
+        cutoffs: list[int],
+    ) -> pd.DataFrame:
+        """Per-question measures (rows: questions; columns such as `ndcg@10`) of the model as it is now.
+
+        Every process encodes its share; all of them get the table. The model is left in the mode it was in.
+        """
+        numbers = np.concatenate([self.passages.of_document(int(document)) for document in self.documents])
+        owner = np.repeat(np.arange(len(self.documents), dtype=np.int32), self._passages_each())
+        was_training = backbone.training
+        backbone.eval()
+
+        def vectors(sequences: list[NDArray[np.int64]], description: str) -> NDArray[np.float16]:
+            mine = np.array_split(np.arange(len(sequences)), distributed.world_size())[distributed.rank()]
+            out = np.empty((len(mine), backbone.config.hidden_size), dtype=np.float16)
+            lengths = np.array([len(sequences[i]) for i in mine], dtype=np.int64)
+            encode(
+                backbone,
+                lambda i: sequences[mine[i]],
+                lengths,
+                out,
+                pooling=settings.pooling,
+                normalized=settings.normalize,
+                pad_id=pad_id,
+                batch_tokens=batch_tokens,
+                description=description,
+            )
+            return np.concatenate(distributed.gather_objects(out))
+
+        framed = [self.frame.around(self.passages.tokens(int(n)), self.passages.max_tokens) for n in numbers]
+        passage_vectors = vectors(framed, "dev passages")
+        query_vectors = vectors(self.query_tokens, "dev queries")
+        backbone.train(was_training)
+        ids = [self.passages.document_ids[document] for document in self.documents]
+        rankings = rank_documents(query_vectors, passage_vectors, owner, ids, max(cutoffs))
+        return per_query_scores(self.queries, rankings, ids, cutoffs)
+
+    def _passages_each(self) -> NDArray[np.int64]:
+        first = self.passages.first_passage
+        return first[self.documents + 1] - first[self.documents]
+
+
+def hard_to_tell_apart(evaluations: list[dict[str, float]], scores: list[list[float]], metric: str) -> list[int]:
+    """The steps whose measure is less than two standard errors below the best one's, question by question.
+
+    `scores` has one list of per-question values for each evaluation.
+    """
+    best = max(range(len(scores)), key=lambda i: evaluations[i][metric])
+    close = []
+    for i, other in enumerate(scores):
+        difference = np.array(scores[best]) - np.array(other)
+        error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else np.inf
+        if i != best and difference.mean() < 2 * error:
+            close.append(int(evaluations[i]["step"]))
+    return close

@@ -1,0 +1,59 @@
+"""How much of the hardware's rate a training uses: operations needed, against what a matrix product reaches."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+
+import torch
+from transformers import PretrainedConfig
+
+SECONDS = 0.3  # of measuring
+
+
+def name(device: torch.device) -> str:
+    """The processor's or GPU's name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+
+
+def peak_bytes(device: torch.device) -> dict[str, int]:
+    """The most memory that this process has held: in RAM, and on its GPU (0 without one)."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {
+        "peak_ram_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "peak_gpu_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
+    }
+
+
+def training_flops(
+    backbone: torch.nn.Module, config: PretrainedConfig, tokens: int, tokens_per_sequence: float
+) -> float:
+    """Floating-point operations of forward and backward over `tokens` tokens, without what is computed twice.
+
+    6 N for N weights in matrices (embedding tables apart), 12 L d T for attention over T tokens in L layers of width d
+    (PaLM, Chowdhery et al. 2022, appendix B).
+    """
+    tables = {id(m.weight) for m in backbone.modules() if isinstance(m, torch.nn.Embedding)}
+    weights = sum(p.numel() for p in backbone.parameters() if p.ndim > 1 and id(p) not in tables)
+    attention = 12 * config.num_hidden_layers * config.hidden_size * tokens_per_sequence
+    return tokens * (6 * weights + attention)
+
+
+def matrix_rate(device: torch.device, precision: str) -> float:
+    """Floating-point operations a second of a square matrix product in `precision`, measured here and now."""
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    size = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+
+    def run(times: int) -> float:
+        started = time.perf_counter()
+        for _ in range(times):
+            product = a @ b
+        product[0, 0].item()  # waits for the device
+        return time.perf_counter() - started
+
+    run(2)
+    times = max(1, int(SECONDS / run(1)))
+    return 2.0 * size**3 * times / run(times)

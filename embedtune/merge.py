@@ -1,0 +1,77 @@
+"""Merge a LoRA adapter into its base: `python -m embedtune.merge models/base adapter merged [--precision bf16]`.
+
+What comes out is a plain model that embeds as base and adapter together do; that is checked on random tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import normalize
+from transformers import AutoModel
+
+from embedtune import cli, files
+from embedtune.adapters import is_adapter, merged
+from embedtune.encode import pool
+from embedtune.errors import EmbedTuneError
+from embedtune.model import read_settings, save_model
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+TOLERANCE = 1e-4  # between embeddings of length 1, in fp32; another 1/100 is allowed for a shorter precision
+PROBES, PROBE_TOKENS = 16, 32
+
+
+def merge(base: Path, adapter: Path, target: Path, precision: str = "fp32") -> float:
+    """Write base plus adapter to the directory `target` in `precision` (fp32, fp16, bf16).
+
+    Returns the largest difference between the embeddings (length 1) of the written model and those of base with
+    adapter, over 16 random sequences. Raises EmbedTuneError when `adapter` is none, or the two differ.
+    """
+    from peft import PeftModel
+
+    if not is_adapter(adapter):
+        raise EmbedTuneError(f"{adapter}: no adapter_config.json there; give the directory of a LoRA adapter")
+    model = merged(base, adapter).to(DTYPES[precision])
+    save_model(model, base, target)
+    pooling = read_settings(base).pooling
+    plain = AutoModel.from_pretrained(base, dtype=torch.float32, local_files_only=True)
+    expected = _probe(PeftModel.from_pretrained(plain, adapter), plain.config, pooling)
+    written = AutoModel.from_pretrained(target, dtype=torch.float32, local_files_only=True)
+    difference = float((_probe(written, written.config, pooling) - expected).abs().max())
+    allowed = TOLERANCE if precision == "fp32" else 1e-2
+    if not difference <= allowed:
+        raise EmbedTuneError(
+            f"{adapter}: merged into {base}, embeddings differ by up to {difference:.1e} from those of the adapter "
+            f"(allowed: {allowed:.0e}); is it the base that the adapter was trained on?"
+        )
+    return difference
+
+
+@torch.inference_mode()
+def _probe(model: Any, config: Any, pooling: str) -> torch.Tensor:
+    """Embeddings of random tokens, (PROBES, d)."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(config.vocab_size, (PROBES, PROBE_TOKENS), generator=generator)
+    mask = torch.ones_like(ids)
+    hidden = model.eval()(input_ids=ids, attention_mask=mask).last_hidden_state
+    return normalize(pool(hidden, mask, pooling).float(), dim=-1)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m embedtune.merge", description="merge a LoRA adapter into its base")
+    parser.add_argument("base", type=Path, help="directory of the base model, such as models/base")
+    parser.add_argument("adapter", type=Path, help="directory of the adapter, such as models/finetuned/adapter")
+    parser.add_argument("target", type=Path, help="directory to write")
+    parser.add_argument("--precision", choices=sorted(DTYPES), default="fp32", help="of the written weights")
+    arguments = parser.parse_args()
+    with files.whole_directory(arguments.target) as partial:
+        difference = merge(arguments.base, arguments.adapter, partial, arguments.precision)
+    cli.say(f"merge: wrote {arguments.target}; its embeddings differ from the adapter's by {difference:.1e} at most")
+
+
+if __name__ == "__main__":
+    cli.run(main)

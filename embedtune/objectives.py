@@ -1,0 +1,107 @@
+"""What training minimises: InfoNCE over embeddings, and its variations.
+
+Shapes: B queries of this process, G passages a group, P candidate passages (B * G here, W * B * G across W processes),
+D dimensions. Scores and softmax are FlagEmbedding's, in fp32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
+from torch.nn.functional import normalize
+
+IGNORED = float("-inf")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What is known of the candidate passages besides their embeddings.
+
+    `target` (B,) is the column of each query's positive, `group` its first column (its G passages follow each other);
+    `excluded` (B, P) is true where a passage is known to be relevant, though not the positive; None: nowhere.
+    `teacher` (B, G) has a teacher's scores of the group, positive first; None: no distillation.
+    """
+
+    target: torch.Tensor
+    group_size: int
+    excluded: torch.Tensor | None = None
+    teacher: torch.Tensor | None = None
+
+
+def contrastive_loss(
+    embedder: AbsEmbedderModel,
+    queries: torch.Tensor,
+    passages: torch.Tensor,
+    candidates: Candidates,
+    *,
+    matryoshka_dims: Sequence[int] = (),
+    group_only: bool = False,
+    false_negative_margin: float | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(mean loss, number of queries whose positive scored highest) of queries (B, D) and passages (P, D).
+
+    InfoNCE (van den Oord et al. 2018): the cross entropy of a query's scores, divided by the temperature, against its
+    positive. `group_only` leaves only the query's own group as candidates. `false_negative_margin` takes out what
+    scores above the positive by more than this (before the temperature; GISTEmbed, Solatorio 2024; Qwen3-Embedding,
+    Zhang et al. 2025). With `matryoshka_dims` the loss is the mean over the embedding's first m numbers, for each m
+    (Kusupati et al. 2022). With a teacher, the cross entropy against the softmax of its scores over the group is
+    added, as in FlagEmbedding's `kl_div`.
+    """
+    sizes = tuple(matryoshka_dims) or (queries.shape[1],)
+    losses, correct = [], torch.zeros((), device=queries.device)
+    for size in sizes:
+        short_queries, short_passages = queries, passages
+        if size < queries.shape[1]:
+            short_queries, short_passages = queries[:, :size], passages[:, :size]
+            if embedder.normalize_embeddings:
+                short_queries, short_passages = normalize(short_queries, dim=-1), normalize(short_passages, dim=-1)
+        scores = embedder.compute_score(short_queries, short_passages)
+        group_scores = _own_group(scores, candidates)
+        target = candidates.target
+        excluded = candidates.excluded
+        if group_only:
+            scores, excluded = group_scores, None
+            target = torch.zeros_like(target)
+        if false_negative_margin is not None:
+            above = _above_positive(scores, target, false_negative_margin / embedder.temperature)
+            excluded = above if excluded is None else excluded | above
+        if excluded is not None:
+            scores = scores.masked_fill(excluded, IGNORED)
+        loss = embedder.compute_loss(scores, target)
+        if candidates.teacher is not None:
+            teacher = candidates.teacher.softmax(-1)
+            loss = loss + embedder.distill_loss("kl_div", teacher, group_scores, candidates.group_size)
+        losses.append(loss)
+        if size == max(sizes):
+            correct = (scores.argmax(-1) == target).sum()
+    return torch.stack(losses).mean(), correct
+
+
+def relevant_elsewhere(
+    relevant: torch.Tensor, documents: torch.Tensor, target: torch.Tensor, group_size: int
+) -> torch.Tensor:
+    """Where a candidate is a passage of one of the query's relevant documents that came with another query: (B, P).
+
+    `relevant` (B, R) has the queries' relevant document numbers, filled up with -1; `documents` (P,) the candidates'.
+    A query's own group is never marked: its negatives were mined for it.
+    """
+    marked = (relevant[:, :, None] == documents).any(1)
+    columns = torch.arange(len(documents), device=documents.device)
+    own = (columns >= target[:, None]) & (columns < target[:, None] + group_size)
+    return marked & ~own
+
+
+def _own_group(scores: torch.Tensor, candidates: Candidates) -> torch.Tensor:
+    """The scores of each query's own group, its positive first: (B, G)."""
+    columns = candidates.target[:, None] + torch.arange(candidates.group_size, device=scores.device)
+    return scores.gather(1, columns)
+
+
+def _above_positive(scores: torch.Tensor, target: torch.Tensor, margin: float) -> torch.Tensor:
+    """Where a score is above the positive's by more than `margin`; never at the positive: (B, P)."""
+    with torch.no_grad():
+        above = scores > scores.gather(1, target[:, None]) + margin
+        return above.scatter(1, target[:, None], False)

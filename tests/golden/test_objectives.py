@@ -1,0 +1,163 @@
+"""The loss against hand arithmetic and FlagEmbedding's own model; masks against a plain loop."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from FlagEmbedding.finetune.embedder.encoder_only.base import BiEncoderOnlyEmbedderModel
+from torch.nn.functional import normalize
+
+from embedtune.objectives import Candidates, contrastive_loss, relevant_elsewhere
+
+BATCH, GROUP, WIDTH = 5, 3, 16
+
+
+class Fixed(torch.nn.Module):
+    """A backbone for an embedder whose embeddings are given."""
+
+    config = None
+
+
+def embedder(temperature: float = 1.0, normalize_embeddings: bool = True, **options: Any) -> BiEncoderOnlyEmbedderModel:
+    return BiEncoderOnlyEmbedderModel(
+        Fixed(), temperature=temperature, normalize_embeddings=normalize_embeddings, **options
+    )
+
+
+def unnormalized(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    queries = torch.randn(BATCH, WIDTH, generator=generator).requires_grad_()
+    passages = torch.randn(BATCH * GROUP, WIDTH, generator=generator).requires_grad_()
+    return queries, passages
+
+
+def embeddings() -> tuple[torch.Tensor, torch.Tensor]:
+    queries, passages = (normalize(vectors.detach(), dim=-1).requires_grad_() for vectors in unnormalized())
+    return queries, passages
+
+
+def candidates(**options: Any) -> Candidates:
+    return Candidates(torch.arange(BATCH) * GROUP, GROUP, **options)
+
+
+def flag_embedding(model: BiEncoderOnlyEmbedderModel, vectors: tuple[torch.Tensor, torch.Tensor], **inputs: Any) -> Any:
+    """The loss of FlagEmbedding's forward pass, with its encoder replaced by given vectors, not normalised."""
+
+    def encode(features: torch.Tensor) -> Any:
+        if not model.use_mrl:
+            return normalize(features, dim=-1)
+        parts = [features[:, :size] for size in model.mrl_dims]
+        return [normalize(part, dim=-1) if model.normalize_embeddings else part for part in parts]
+
+    model.encode = encode
+    return model.train()(queries=vectors[0], passages=vectors[1], **inputs).loss
+
+
+def gradients(loss: torch.Tensor, vectors: tuple[torch.Tensor, torch.Tensor]) -> list[torch.Tensor]:
+    return list(torch.autograd.grad(loss, vectors))
+
+
+def test_loss_and_accuracy_by_hand() -> None:
+    """Two queries, groups of two: the first's positive scores 2 against 1, 1, 0; the second's 0 against 3, 0, 0."""
+    model = embedder(normalize_embeddings=False)
+    queries = torch.eye(2)
+    passages = torch.tensor([[2.0, 3], [1, 0], [1, 0], [0, 0]])
+    loss, correct = contrastive_loss(model, queries, passages, Candidates(torch.tensor([0, 2]), 2))
+    first = math.log(math.exp(2) + 2 * math.exp(1) + 1) - 2
+    second = math.log(math.exp(3) + 3)
+    assert loss.item() == pytest.approx((first + second) / 2, rel=1e-6)
+    assert correct == 1
+
+
+@pytest.mark.parametrize("in_batch", [True, False])
+@pytest.mark.parametrize("distilled", [True, False])
+@pytest.mark.parametrize("dims", [[], [4, 16], [8]])
+def test_loss_and_gradient_equal_flag_embeddings(in_batch: bool, distilled: bool, dims: list[int]) -> None:
+    vectors = unnormalized()
+    teacher = torch.randn(BATCH, GROUP, generator=torch.Generator().manual_seed(1)) if distilled else None
+    theirs = flag_embedding(
+        embedder(0.05, use_mrl=bool(dims), mrl_dims=dims),
+        vectors,
+        teacher_scores=teacher.flatten().tolist() if teacher is not None else None,
+        no_in_batch_neg_flag=not in_batch,
+    )
+    ours, _ = contrastive_loss(
+        embedder(0.05),
+        *(normalize(side, dim=-1) for side in vectors),
+        candidates(teacher=teacher),
+        matryoshka_dims=dims,
+        group_only=not in_batch,
+    )
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
+    for our_gradient, their_gradient in zip(gradients(ours, vectors), gradients(theirs, vectors), strict=True):
+        assert (our_gradient - their_gradient).abs().max() < 1e-5
+
+
+def test_a_matryoshka_dimension_that_is_the_whole_is_the_plain_loss() -> None:
+    vectors = embeddings()
+    plain = contrastive_loss(embedder(0.05), *vectors, candidates())
+    assert contrastive_loss(embedder(0.05), *vectors, candidates(), matryoshka_dims=[WIDTH]) == plain
+
+
+def test_what_is_excluded_has_no_part_in_loss_or_gradient() -> None:
+    queries, passages = embeddings()
+    excluded = torch.zeros(BATCH, BATCH * GROUP, dtype=torch.bool)
+    excluded[1, 6] = excluded[1, 7] = excluded[4, 0] = True
+    loss, _ = contrastive_loss(embedder(0.05), queries, passages, candidates(excluded=excluded))
+    scores = (queries @ passages.T / 0.05).detach().double().numpy()
+    by_hand = []
+    for query, row in enumerate(scores):
+        kept = [score for column, score in enumerate(row) if not excluded[query, column]]
+        by_hand.append(np.log(np.exp(kept).sum()) - row[query * GROUP])
+    assert loss.item() == pytest.approx(np.mean(by_hand), abs=1e-5)
+    assert loss.item() < contrastive_loss(embedder(0.05), queries, passages, candidates())[0].item()
+    assert all(torch.isfinite(gradient).all() for gradient in gradients(loss, (queries, passages)))
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("group_only", [True, False])
+def test_passages_above_the_positive_by_the_margin_are_excluded(margin: float, group_only: bool) -> None:
+    vectors = embeddings()
+    loss, correct = contrastive_loss(
+        embedder(0.05), *vectors, candidates(), false_negative_margin=margin, group_only=group_only
+    )
+    scores = (vectors[0] @ vectors[1].T).detach().double().numpy()
+    by_hand, taken_out = [], 0
+    for query, row in enumerate(scores):
+        positive = row[query * GROUP]
+        row = row[query * GROUP : query * GROUP + GROUP] if group_only else row
+        kept = row[row <= positive + margin]
+        taken_out += len(row) - len(kept)
+        by_hand.append(np.log(np.exp(kept / 0.05).sum()) - positive / 0.05)
+    assert taken_out or (margin, group_only) == (0.5, True), "else it shows nothing"
+    assert loss.item() == pytest.approx(np.mean(by_hand), abs=1e-5)
+    assert margin or correct == BATCH
+
+
+def test_relevant_documents_of_other_groups_are_marked() -> None:
+    """Query 0 has documents 7 and 8, query 1 document 9; groups of two, and passages of 7 and 9 in both groups."""
+    relevant = torch.tensor([[7, 8], [9, -1]])
+    documents = torch.tensor([7, 9, 9, 7])
+    marked = relevant_elsewhere(relevant, documents, torch.tensor([0, 2]), group_size=2)
+    assert marked.tolist() == [[False, False, False, True], [False, True, False, False]]
+
+
+@pytest.mark.parametrize("offset", [0, 2])
+def test_marks_equal_a_plain_loop(offset: int) -> None:
+    """`offset`: the first of this process's queries among all."""
+    rng = np.random.default_rng(0)
+    documents = rng.integers(0, 6, 24)
+    relevant = rng.integers(-1, 6, (4, 3))
+    target = (offset + np.arange(4)) * 4
+    expected = [
+        [
+            bool(documents[column] in [d for d in relevant[query] if d >= 0]) and column // 4 != offset + query
+            for column in range(24)
+        ]
+        for query in range(4)
+    ]
+    marked = relevant_elsewhere(torch.tensor(relevant), torch.tensor(documents), torch.tensor(target), 4)
+    assert marked.tolist() == expected
+    assert 10 < marked.sum() < 80
