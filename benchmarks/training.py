@@ -65,8 +65,6 @@ def write_data(folder: Path) -> None:
                 "query": row["query"],
                 "pos_passages": [2 * i],
                 "neg_passages": [2 * i + 1] * (GROUP - 1),
-                "pos_scores": [1.0],
-                "neg_scores": [0.0] * (GROUP - 1),
             }
             for i, row in enumerate(rows)
         ),
@@ -134,6 +132,7 @@ def training_set(folder: Path, name: str, batch: int, steps: int) -> Any:
         frame(tokenizer),
         group_size=GROUP,
         passage_max_len=MAX_LEN,
+        distillation=False,
         seed=0,
     )
 
@@ -178,7 +177,6 @@ def fine_tune_steps(folder: Path, name: str, batch: int, steps: int, sub_batch_s
             negatives="cross_device",
             mask_false_negatives=False,
             false_negative_margin=None,
-            distillation=False,
             matryoshka_dims=[],
             learning_rate=2e-5,
             lr_scheduler_type="linear",

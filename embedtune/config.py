@@ -109,7 +109,7 @@ OpenRankWindow = Annotated[
 
 class Mine(_Section):
     source: Literal["search", "dataset", "both"]
-    negatives: Count
+    negatives: WholeNumber
     hard_share: Share
     hard_ranks: RankWindow
     random_ranks: OpenRankWindow

@@ -101,6 +101,7 @@ def _take(row: Row, by_id: dict[str, Query], corpus: CorpusWriter, bad_rows: Bad
         bad_rows.refuse(row.where, f"query id {row.id!r} stands twice in this split; ids must be unique", row.raw)
         return False
     judgments: dict[str, int] = {}
+    scores: dict[str, float] = {}
     for passage in row.passages:
         document_id = corpus.resolve(passage)
         if document_id is None:
@@ -111,6 +112,8 @@ def _take(row: Row, by_id: dict[str, Query], corpus: CorpusWriter, bad_rows: Bad
             bad_rows.refuse(row.where, reason, row.raw)
             return False
         judgments[document_id] = max(judgments.get(document_id, 0), passage.relevance)
+        if passage.score is not None:
+            scores[document_id] = passage.score
     if not any(relevance > 0 for relevance in judgments.values()):
         bad_rows.refuse(row.where, "has no relevant document; give at least one", row.raw)
         return False
@@ -118,6 +121,7 @@ def _take(row: Row, by_id: dict[str, Query], corpus: CorpusWriter, bad_rows: Bad
     query = by_id.setdefault(query_id, Query(query_id, row.query, answers=row.answers))
     for document_id, relevance in judgments.items():
         query.judgments[document_id] = max(query.judgments.get(document_id, 0), relevance)
+    query.scores.update(scores)
     return merged
 
 
@@ -167,6 +171,6 @@ def _refuse_equal_ids(split: str, queries: list[Query]) -> None:
 def shuffle_questions(queries: list[Query], seed: int) -> None:
     """Give every question another question's judgments, in place: a control, in which there is nothing to learn."""
     order = generator(seed, "shuffle").permutation(len(queries)).tolist()
-    judgments = [(queries[i].judgments, queries[i].answers) for i in order]
-    for i, (judged, answers) in zip(order, judgments[1:] + judgments[:1], strict=True):
-        queries[i].judgments, queries[i].answers = judged, answers
+    judgments = [(queries[i].judgments, queries[i].answers, queries[i].scores) for i in order]
+    for i, moved in zip(order, judgments[1:] + judgments[:1], strict=True):
+        queries[i].judgments, queries[i].answers, queries[i].scores = moved

@@ -34,12 +34,14 @@ class Query:
     """A question. `judgments` is document id -> relevance (0: a named negative), in the data set's order.
 
     `answers` says where known answers stand: [{"docid", "start", "end"}], characters of the document's text.
+    `scores` is document id -> a teacher's score, for those that the data set has.
     """
 
     id: str
     text: str
     judgments: dict[str, int] = field(default_factory=dict)
     answers: list[dict[str, Any]] = field(default_factory=list)
+    scores: dict[str, float] = field(default_factory=dict)
 
     def relevant(self) -> list[str]:
         """Ids of the relevant documents."""
@@ -63,14 +65,13 @@ def read_corpus(path: Path) -> Iterator[Document]:
 
 
 def write_queries(directory: Path, split: str, queries: list[Query]) -> None:
-    """Write `directory/<split>.jsonl`, rows {_id, text, metadata: {answers}}."""
-    files.write_json_lines(
-        directory / f"{split}.jsonl",
-        (
-            {"_id": query.id, "text": query.text, **({"metadata": {"answers": query.answers}} if query.answers else {})}
-            for query in queries
-        ),
-    )
+    """Write `directory/<split>.jsonl`, rows {_id, text, metadata: {answers, scores}}, what is empty left out."""
+
+    def row(query: Query) -> dict[str, Any]:
+        metadata = {name: value for name, value in (("answers", query.answers), ("scores", query.scores)) if value}
+        return {"_id": query.id, "text": query.text, **({"metadata": metadata} if metadata else {})}
+
+    files.write_json_lines(directory / f"{split}.jsonl", map(row, queries))
 
 
 def write_qrels(directory: Path, split: str, queries: list[Query]) -> None:
@@ -84,7 +85,7 @@ def write_qrels(directory: Path, split: str, queries: list[Query]) -> None:
 def read_queries(queries: Path, qrels: Path, split: str) -> list[Query]:
     """The questions of a split with their judgments, from the directories `queries` and `qrels`, in file order."""
     by_id = {
-        row["_id"]: Query(row["_id"], row["text"], answers=row.get("metadata", {}).get("answers", []))
+        row["_id"]: Query(row["_id"], row["text"], **row.get("metadata", {}))
         for row in files.read_json_lines(queries / f"{split}.jsonl")
     }
     for line_number, line in files.read_lines(qrels / f"{split}.tsv"):

@@ -44,11 +44,11 @@ def several_nodes() -> bool:
     return os.environ.get("PET_NNODES", "1") not in ("", "1", "1:1")
 
 
-def launch(module: str, arguments: list[str], processes: int) -> None:
+def launch(module: str, arguments: list[str], processes: int, across_machines: bool = False) -> None:
     """Run `python -m module *arguments` in `processes` processes on this machine and wait for them.
 
-    Other machines join by torchrun's environment variables: PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR and so on.
-    Raises EmbedTuneError when a process fails; it has said why.
+    With `across_machines`, torchrun's environment variables (PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR and so on) may
+    join those of other machines to them. Raises EmbedTuneError when a process fails; it has said why.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -56,7 +56,7 @@ def launch(module: str, arguments: list[str], processes: int) -> None:
     from torch.distributed.run import config_from_args, parse_args
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the processes' own messages say more
-    where = [] if several_nodes() else ["--standalone"]
+    where = [] if across_machines and several_nodes() else ["--standalone", "--nnodes", "1", "--node-rank", "0"]
     config, command, command_arguments = config_from_args(
         parse_args([*where, "--nproc-per-node", str(processes), "--module", module, *arguments])
     )

@@ -32,7 +32,7 @@ def pad_token_id(directory: Path) -> int:
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Token vectors (batch, length, d) to embeddings (batch, d), for sequences padded on the right.
+    """Token vectors (batch, length, d) to embeddings (batch, d); last_token finds it whichever side the padding is on.
 
     `mask` is 1 on tokens and 0 on padding, (batch, length); `pooling` is cls, mean or last_token.
     """
@@ -41,7 +41,8 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor
     if pooling == "mean":
         weights = mask.unsqueeze(-1).float()  # sums in fp32, as in training
         return (hidden * weights).sum(1) / weights.sum(1)
-    return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
+    last = mask.shape[1] - 1 - mask.flip(1).argmax(1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), last]
 
 
 @torch.inference_mode()

@@ -64,8 +64,8 @@ class Recipe:
 
     @property
     def depth(self) -> int:
-        """How many ranks the search has to give: none where the data set's own negatives are all there is."""
-        if self.source == "dataset":
+        """How many ranks the search has to give: none where it gives no negatives."""
+        if self.source == "dataset" or not self.negatives:
             return 0
         first, last = self.random_ranks or (1, None)
         return max(self.hard_ranks[1], last if last is not None else first - 1)
@@ -196,7 +196,8 @@ class _Drawing:
 def mined_rows(pool: Pool, mined: list[Mined], texts: dict[int, str]) -> Iterator[dict[str, Any]]:
     """Rows of data/mined/train.jsonl: FlagEmbedding's `query`, `pos`, `neg`, and ids, ranks, kinds, scores beside them.
 
-    `texts` is passage number -> text. Scores are the base model's inner products.
+    `texts` is passage number -> text. `base_scores` are the base model's inner products; `scores` a teacher's, as
+    FlagEmbedding's distillation reads them, where the data set has any (null for a passage without).
     """
     ids, document = pool.passages.document_ids, pool.passages.document
     for row in mined:
@@ -204,17 +205,22 @@ def mined_rows(pool: Pool, mined: list[Mined], texts: dict[int, str]) -> Iterato
         numbers = np.array([row.positives + negatives], dtype=np.int64)
         scores = exact_scores(pool.query_vectors[[row.query]], pool.passage_vectors, numbers)[0]
         rounded = [round(float(score), 6) for score in scores]
+        named = [ids[document[passage]] for passage in row.positives + negatives]
+        split = len(row.positives)
+        teacher = pool.queries[row.query].scores
+        taught = [teacher.get(name) for name in named]
         yield {
             "query_id": pool.queries[row.query].id,
             "query": pool.queries[row.query].text,
             "pos": [texts[passage] for passage in row.positives],
             "neg": [texts[passage] for passage in negatives],
-            "pos_ids": [ids[document[passage]] for passage in row.positives],
-            "neg_ids": [ids[document[passage]] for passage in negatives],
+            "pos_ids": named[:split],
+            "neg_ids": named[split:],
             "pos_passages": row.positives,
             "neg_passages": negatives,
-            "pos_scores": rounded[: len(row.positives)],
-            "neg_scores": rounded[len(row.positives) :],
+            "pos_base_scores": rounded[:split],
+            "neg_base_scores": rounded[split:],
+            **({"pos_scores": taught[:split], "neg_scores": taught[split:]} if teacher else {}),
             "neg_kinds": [negative.kind for negative in row.negatives],
             "neg_ranks": [negative.rank for negative in row.negatives],
         }

@@ -50,7 +50,6 @@ class Optimisation:
         negatives: str,
         mask_false_negatives: bool,
         false_negative_margin: float | None,
-        distillation: bool,
         matryoshka_dims: Sequence[int],
         sub_batch_size: int | None,
         seed: int,
@@ -60,7 +59,7 @@ class Optimisation:
         Matrices decay, vectors (biases, norms) do not.
         """
         self.embedder, self.max_grad_norm, self.seed = embedder, max_grad_norm, seed
-        self.negatives, self.mask_false_negatives, self.distillation = negatives, mask_false_negatives, distillation
+        self.negatives, self.mask_false_negatives = negatives, mask_false_negatives
         self.false_negative_margin, self.matryoshka_dims = false_negative_margin, matryoshka_dims
         self.sub_batch_size = sub_batch_size
         self.parameters = trained_parameters(embedder)
@@ -163,7 +162,7 @@ class Optimisation:
             excluded = relevant_elsewhere(
                 relevant, distributed.gather(documents) if across else documents, target, group
             )
-        teacher = batch["scores"].to(self.device) if self.distillation and batch["scores"] is not None else None
+        teacher = None if batch["scores"] is None else batch["scores"].to(self.device)
         return Candidates(target, group, excluded, teacher)
 
     def _halve(self, sequences: int, error: ChunkTooLargeError) -> None:

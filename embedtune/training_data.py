@@ -38,7 +38,7 @@ class Group(TypedDict):
     passages: list[NDArray[np.int64]]
     relevant: list[int]
     documents: list[int]
-    scores: list[float] | None
+    scores: list[float | None] | None
 
 
 class Batch(TypedDict):
@@ -59,14 +59,19 @@ class Batch(TypedDict):
 
 @dataclass(frozen=True)
 class MinedRow:
-    """A row of data/mined/train.jsonl without its texts: passage numbers, and a score for each."""
+    """A row of data/mined/train.jsonl without its texts: passage numbers, and a teacher's score for each, or None."""
 
     query_id: str
     query: str
     positives: list[int]
     negatives: list[int]
-    positive_scores: Sequence[float] = ()
-    negative_scores: Sequence[float] = ()
+    positive_scores: Sequence[float | None] = ()
+    negative_scores: Sequence[float | None] = ()
+
+    @property
+    def taught(self) -> bool:
+        """Whether a teacher has scored every passage."""
+        return bool(self.positive_scores) and None not in (*self.positive_scores, *self.negative_scores)
 
 
 def read_mined(path: Path) -> list[MinedRow]:
@@ -77,8 +82,8 @@ def read_mined(path: Path) -> list[MinedRow]:
             row["query"],
             row["pos_passages"],
             row["neg_passages"],
-            row["pos_scores"],
-            row["neg_scores"],
+            row.get("pos_scores", ()),
+            row.get("neg_scores", ()),
         )
         for row in files.read_json_lines(path)
     ]
@@ -88,8 +93,9 @@ class TrainingSet(Dataset[Group]):
     """Groups of one question, one of its positives and `group_size` - 1 of its negatives.
 
     An item's key is epoch * len + question (Batches makes them). A question with fewer negatives repeats some;
-    `query_tokens` are whole sequences, passages are framed and cut to `passage_max_len` here. Raises EmbedTuneError
-    when a question has no negative and the group needs one, or the instruction leaves no room for a passage.
+    `query_tokens` are whole sequences, passages are framed and cut to `passage_max_len` here. With `distillation`,
+    a group has a teacher's scores. Raises EmbedTuneError when a question has no negative and the group needs one, a
+    passage has no teacher's score and distillation needs it, or the instruction leaves no room for a passage.
     """
 
     def __init__(
@@ -101,8 +107,15 @@ class TrainingSet(Dataset[Group]):
         *,
         group_size: int,
         passage_max_len: int,
+        distillation: bool,
         seed: int,
     ) -> None:
+        untaught = next((row.query_id for row in rows if distillation and not row.taught), None)
+        if untaught is not None:
+            raise EmbedTuneError(
+                f"params.yaml: train.distillation: question {untaught!r} has passages without a teacher's score; it "
+                "takes dataset.format: triplets with pos_scores and neg_scores in every row, and mine.source: dataset"
+            )
         without = next((row.query_id for row in rows if group_size > 1 and not row.negatives), None)
         if without is not None:
             raise EmbedTuneError(
@@ -115,7 +128,8 @@ class TrainingSet(Dataset[Group]):
                 "passage, special tokens included; raise train.passage_max_len or shorten the instruction"
             )
         self.rows, self.query_tokens, self.passages, self.frame = rows, query_tokens, passages, frame
-        self.group_size, self.passage_max_len, self.seed = group_size, passage_max_len, seed
+        self.group_size, self.passage_max_len = group_size, passage_max_len
+        self.distillation, self.seed = distillation, seed
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -128,14 +142,15 @@ class TrainingSet(Dataset[Group]):
         order = rng.permutation(len(row.negatives))
         negatives = [order[i % len(order)] for i in range(self.group_size - 1)]
         chosen = [row.positives[positive], *(row.negatives[i] for i in negatives)]
-        scored = len(row.positive_scores) > 0
         return {
             "query_id": row.query_id,
             "query": self.query_tokens[question],
             "passages": [self.frame.around(self.passages.tokens(p), self.passage_max_len) for p in chosen],
             "relevant": [int(self.passages.document[p]) for p in row.positives],
             "documents": [int(self.passages.document[p]) for p in chosen],
-            "scores": [row.positive_scores[positive], *(row.negative_scores[i] for i in negatives)] if scored else None,
+            "scores": [row.positive_scores[positive], *(row.negative_scores[i] for i in negatives)]
+            if self.distillation
+            else None,
         }
 
     def lengths(self) -> NDArray[np.int64]:

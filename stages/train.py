@@ -24,7 +24,7 @@ BASE, FINETUNED = Path("models/base"), Path("models/finetuned")
 MINED, PASSAGES, POOL = Path("data/mined/train.jsonl"), Path("data/passages"), Path("data/dev_pool.npy")
 DEV = [Path("data/queries/dev.jsonl"), Path("data/qrels/dev.tsv"), POOL]
 CODE = [Path("embedtune"), Path("stages/train.py")]
-ELSEWHERE = {"train_group_size", "query_max_len", "passage_max_len", "nproc_per_node", "precision"}
+ELSEWHERE = {"train_group_size", "query_max_len", "passage_max_len", "nproc_per_node", "precision", "distillation"}
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     check_length("train.passage_max_len", params.train.passage_max_len, settings)
     processes = distributed.processes_per_node(params.train.nproc_per_node)
     if not distributed.is_launched() and (processes > 1 or distributed.several_nodes()):
-        distributed.launch("stages.train", [], processes)
+        distributed.launch("stages.train", [], processes, across_machines=True)
         return
     with distributed.process_group():
         train(params, settings)
@@ -56,7 +56,7 @@ def train(params: Params, settings: Settings) -> None:
     if not distributed.is_main():
         fine_tune(BASE, settings, training_set, dev, run=run, tensorboard=tensorboard, **options)
         return
-    with checkpoints.locked(run), files.whole_directory(FINETUNED) as target:
+    with files.whole_directory(FINETUNED) as target, checkpoints.locked(run):
         if not checkpoints.whole(run):
             shutil.rmtree(tensorboard, ignore_errors=True)  # of an earlier run of the very same training
         trained = fine_tune(BASE, settings, training_set, dev, run=run, tensorboard=tensorboard, **options)
@@ -98,6 +98,7 @@ def read_data(params: Params, settings: Settings) -> tuple[TrainingSet, DevSet |
         around,
         group_size=params.train.train_group_size,
         passage_max_len=params.train.passage_max_len,
+        distillation=params.train.distillation,
         seed=params.train.seed,
     )
     if passages.max_tokens > params.train.passage_max_len:

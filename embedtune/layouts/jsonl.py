@@ -18,6 +18,7 @@ from embedtune.layouts.rows import (
     corpus_rows,
     id_of,
     json_rows,
+    scores_of,
     text_of,
     texts_of,
 )
@@ -86,9 +87,12 @@ def _mldr_row(where: str, raw: bytes, content: dict[str, Any]) -> Row:
 
 
 def _triplet_row(where: str, raw: bytes, content: dict[str, Any]) -> Row:
-    positives = [Passage(None, text, 1) for text in texts_of(content, "pos", needed=True)]
-    negatives = [Passage(None, text, 0) for text in texts_of(content, "neg", needed=False)]
-    return Row(where, raw, None, text_of(content, "query"), positives + negatives)
+    passages = []
+    for key, relevance in (("pos", 1), ("neg", 0)):
+        texts = texts_of(content, key, needed=relevance > 0)
+        scores = scores_of(content, f"{key}_scores", len(texts))
+        passages += [Passage(None, t, relevance, score=s) for t, s in zip(texts, scores, strict=True)]
+    return Row(where, raw, None, text_of(content, "query"), passages)
 
 
 def _pair_row(where: str, raw: bytes, content: dict[str, Any]) -> Row:

@@ -15,13 +15,17 @@ from embedtune.errors import Problems
 
 @dataclass(frozen=True)
 class Passage:
-    """A document as a row names it: by id, by text or by both. `where` and `raw`: its own line, if not the row's."""
+    """A document as a row names it: by id, by text or by both. `where` and `raw`: its own line, if not the row's.
+
+    `score` is a teacher's, if the row has one.
+    """
 
     id: str | None
     text: str | None
     relevance: int
     where: str = ""
     raw: bytes = b""
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,18 @@ def id_of(content: dict[str, Any], key: str) -> str:
     if any(c.isspace() for c in value):
         raise UnusableError(f"'{key}' {value!r} holds white space, which TREC files cannot carry; replace it")
     return value
+
+
+def scores_of(content: dict[str, Any], key: str, count: int) -> list[float] | list[None]:
+    """The `count` numbers under `key`, or as many None where it is missing. Raises UnusableError for anything else."""
+    values = content.get(key)
+    if values is None:
+        return [None] * count
+    if not isinstance(values, list) or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
+        raise UnusableError(f"'{key}' is not a list of numbers")
+    if len(values) != count:
+        raise UnusableError(f"'{key}' has {len(values)} scores for {count} texts")
+    return [float(value) for value in values]
 
 
 def texts_of(content: dict[str, Any], key: str, needed: bool) -> list[str]:

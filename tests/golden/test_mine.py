@@ -268,7 +268,22 @@ def test_rows_hold_the_texts_ids_and_scores_of_their_passages(world: World, reci
             numbers = row[f"{side}_passages"]
             assert row[side] == [flat[passage][1] for passage in numbers]
             assert row[f"{side}_ids"] == [world.ids[flat[passage][0]] for passage in numbers]
-            assert row[f"{side}_scores"] == pytest.approx(scores[numbers], abs=1e-6)
+            assert row[f"{side}_base_scores"] == pytest.approx(scores[numbers], abs=1e-6)
+
+
+def test_a_teachers_scores_stand_beside_the_passages_that_have_one(world: World) -> None:
+    """One question with scores for its relevant documents and for the first of its negatives; the others without."""
+    _, rows = mine_all(world, SEARCH)
+    taught = 3
+    documents = [*rows[taught]["pos_ids"], rows[taught]["neg_ids"][0]]
+    scores = {document: float(i) for i, document in enumerate(documents)}
+    queries = [replace(q, scores=scores) if i == taught else q for i, q in enumerate(world.pool.queries)]
+    _, scored = mine_all(replace(world, pool=replace(world.pool, queries=queries)), SEARCH)
+    assert [row for i, row in enumerate(scored) if i != taught] == [row for i, row in enumerate(rows) if i != taught]
+    row = scored[taught]
+    assert row["pos_scores"] == [float(i) for i in range(len(row["pos_ids"]))]
+    assert row["neg_scores"] == [float(len(row["pos_ids"])), *[None] * (len(row["neg_ids"]) - 1)]
+    assert {key: row[key] for key in rows[taught]} == rows[taught]
 
 
 @RECIPES

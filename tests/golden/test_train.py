@@ -260,7 +260,7 @@ def drawn() -> TrainingSet:
         rows.append(MinedRow(f"q{number}", "", numbers[:positives], numbers[positives:]))
     queries = [np.array([number]) for number in range(40)]
     bare = frame_of([], [])
-    return TrainingSet(rows, queries, passages, bare, group_size=5, passage_max_len=8, seed=3)
+    return TrainingSet(rows, queries, passages, bare, group_size=5, passage_max_len=8, distillation=False, seed=3)
 
 
 def frame_of(prefix: list[int], suffix: list[int]) -> Any:
@@ -291,6 +291,40 @@ def test_over_epochs_every_positive_and_every_negative_is_used(drawn: TrainingSe
         groups = [group_numbers(drawn[epoch * 40 + question]) for epoch in range(60)]
         assert {group[0] for group in groups} == set(row.positives)
         assert {number for group in groups for number in group[1:]} == set(row.negatives)
+
+
+def test_a_group_has_the_teachers_scores_of_its_own_passages(drawn: TrainingSet) -> None:
+    """Every passage is a token of its own number, and its score is that number too."""
+    rows = [
+        replace(
+            row, positive_scores=[float(p) for p in row.positives], negative_scores=[float(n) for n in row.negatives]
+        )
+        for row in drawn.rows
+    ]
+    taught = TrainingSet(
+        rows, drawn.query_tokens, drawn.passages, drawn.frame,
+        group_size=5, passage_max_len=8, distillation=True, seed=3,
+    )  # fmt: skip
+    groups = [taught[key] for key in range(400)]
+    assert [group["scores"] for group in groups] == [[float(n) for n in group_numbers(group)] for group in groups]
+    batch = collate(groups[:3], pad_id=0, multiple_of=1)
+    assert batch["scores"] is not None
+    assert batch["scores"].tolist() == [group["scores"] for group in groups[:3]]
+    assert {drawn[key]["scores"] for key in range(40)} == {None}
+
+
+@pytest.mark.parametrize("negative_scores", [[1.0, None], []])
+def test_distillation_without_all_scores_names_the_question(
+    base: Path, data: Data, negative_scores: list[float | None]
+) -> None:
+    scored = [replace(r, positive_scores=[1.0], negative_scores=[0.0] * len(r.negatives)) for r in data.rows]
+    training_set(base, Data(data.mined, scored, data.passages), distillation=True)
+    positive_scores = [1.0] if negative_scores else []
+    scored[4] = replace(scored[4], positive_scores=positive_scores, negative_scores=negative_scores)
+    with pytest.raises(
+        EmbedTuneError, match=r"question 'q4' has passages without a teacher's score.*mine.source: data"
+    ):
+        training_set(base, Data(data.mined, scored, data.passages), distillation=True)
 
 
 def test_a_group_is_the_same_each_time_it_is_drawn_in_whatever_order(drawn: TrainingSet) -> None:

@@ -36,7 +36,6 @@ OPTIONS: dict[str, Any] = {
     "negatives": "cross_device",
     "mask_false_negatives": False,
     "false_negative_margin": None,
-    "distillation": False,
     "matryoshka_dims": [],
     "learning_rate": 1e-3,
     "lr_scheduler_type": "linear",
@@ -125,7 +124,14 @@ def changed_model(target: Path, source: Path, dropout: float, **settings: Any) -
     return target
 
 
-def training_set(base: Path, data: Data, *, group_size: int = 4, passage_max_len: int = PASSAGE_MAX_LEN) -> TrainingSet:
+def training_set(
+    base: Path,
+    data: Data,
+    *,
+    group_size: int = 4,
+    passage_max_len: int = PASSAGE_MAX_LEN,
+    distillation: bool = False,
+) -> TrainingSet:
     """As the train stage makes it."""
     settings, tokenizer = read_settings(base), load_tokenizer(base)
     return TrainingSet(
@@ -135,6 +141,7 @@ def training_set(base: Path, data: Data, *, group_size: int = 4, passage_max_len
         frame(tokenizer, settings.passage_instruction),
         group_size=group_size,
         passage_max_len=passage_max_len,
+        distillation=distillation,
         seed=42,
     )
 

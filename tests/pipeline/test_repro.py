@@ -9,7 +9,7 @@ from tests.pipeline.conftest import Project
 
 pytestmark = pytest.mark.slow
 
-OF_BASE = {"base_model", "convert", "download", "encode@base", "evaluate@base", "mine", "segment"}
+OF_BASE = {"base_model", "convert", "dev_pool", "download", "encode@base", "evaluate@base", "mine", "segment"}
 OF_FINETUNED = {"train", "encode@finetuned", "evaluate@finetuned", "compare"}
 
 

@@ -100,9 +100,18 @@ WRONG_VALUES = {
     "number-word": ({"train.learning_rate": "low"}, "train.learning_rate: expected a number above 0, got 'low'"),
     "number-null": ({"train.learning_rate": "null"}, "train.learning_rate: expected a number above 0, got null"),
     "number-list": ({"train.learning_rate": "[1]"}, "train.learning_rate: expected a number above 0, got [1]"),
-    "count-zero": ({"mine.negatives": "0"}, "mine.negatives: expected a whole number of 1 or more, got 0"),
-    "count-fraction": ({"mine.negatives": "2.5"}, "mine.negatives: expected a whole number of 1 or more, got 2.5"),
-    "count-true": ({"mine.negatives": "true"}, "mine.negatives: expected a whole number of 1 or more, got true"),
+    "count-zero": (
+        {"train.num_train_epochs": "0"},
+        "train.num_train_epochs: expected a whole number of 1 or more, got 0",
+    ),
+    "count-fraction": (
+        {"train.num_train_epochs": "2.5"},
+        "train.num_train_epochs: expected a whole number of 1 or more, got 2.5",
+    ),
+    "count-true": (
+        {"train.num_train_epochs": "true"},
+        "train.num_train_epochs: expected a whole number of 1 or more, got true",
+    ),
     "seed-negative": ({"train.seed": "-1"}, "train.seed: expected a whole number of 0 or more, got -1"),
     "sample-too-small": (
         {"dataset.sample.documents": "9"},

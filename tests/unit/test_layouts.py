@@ -159,6 +159,14 @@ def test_triplets_give_texts_without_ids(tmp_path: Path) -> None:
     assert [texts(row)[0] for row in splits["test"]] == ["一？"]
 
 
+def test_triplets_may_have_a_teachers_scores(tmp_path: Path) -> None:
+    scored = {"query": "q", "pos": ["x"], "neg": ["y", "z"], "pos_scores": [3], "neg_scores": [-1.5, 0.25]}
+    write_rows(tmp_path / "train.jsonl", [scored, TRIPLETS[0]])
+    first, second = read(tmp_path, "triplets")[1]["train"]
+    assert [(p.text, p.score) for p in first.passages] == [("x", 3.0), ("y", -1.5), ("z", 0.25)]
+    assert {p.score for p in second.passages} == {None}
+
+
 def test_pairs_give_texts_without_ids(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.jsonl", PAIRS)
     splits = read(tmp_path, "pairs")[1]
@@ -274,6 +282,9 @@ BAD_ROWS: list[tuple[str, Any, str]] = [
     ("triplets", {**GOOD["triplets"], "pos": ["x", ""]}, "'pos' holds an empty text or something other than a text"),
     ("triplets", {**GOOD["triplets"], "neg": ["x", 5]}, "'neg' holds an empty text or something other than a text"),
     ("triplets", {**GOOD["triplets"], "neg": {}}, "'neg' is missing or not a list of texts"),
+    ("triplets", {**GOOD["triplets"], "pos_scores": 1.0}, "'pos_scores' is not a list of numbers"),
+    ("triplets", {**GOOD["triplets"], "pos_scores": ["1"]}, "'pos_scores' is not a list of numbers"),
+    ("triplets", {**GOOD["triplets"], "pos_scores": [1.0]}, "'pos_scores' has 1 scores for 2 texts"),
     (
         "triplets",
         MLDR["train"][0],

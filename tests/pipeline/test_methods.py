@@ -1,0 +1,176 @@
+"""Other models and ways of training through the whole `dvc repro`, and one training on two machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import AutoModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2Model
+
+from tests.pipeline.conftest import Project
+
+
+def write_decoder(target: Path, texts: list[str]) -> None:
+    """A tiny Qwen2 whose tokenizer pads on the left and closes texts with the padding token, as Qwen3-Embedding's."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=3000,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <|endoftext|>", pair="$A $B <|endoftext|>", special_tokens=[("<|endoftext|>", 0)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+        padding_side="left",
+        model_max_length=512,
+    ).save_pretrained(target)
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=128,
+        max_position_embeddings=512,
+    )
+    Qwen2Model(config).save_pretrained(target)
+
+
+def test_a_decoder_with_lora_and_last_token_pooling(project: Project) -> None:
+    rows = (project.root / "data" / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
+    write_decoder(project.root / "models" / "local", [json.loads(row)["text"] for row in rows])
+    project.edit(
+        model={"name": "local", "pooling": "last_token", "query_instruction": "Instruct: 找出段落\nQuery:"},
+        train={"method": "lora", "learning_rate": 1e-2, "num_train_epochs": 4},
+    )
+    assert "train" in project.repro()
+    finetuned = project.root / "models" / "finetuned"
+    training = project.metrics("training")
+    assert training["last_loss"] < training["first_loss"] - 0.2
+    assert 0 < training["trained_parameters"] < training["parameters"] / 2
+    assert (finetuned / "adapter" / "adapter_config.json").is_file()
+    base = AutoModel.from_pretrained(project.root / "models" / "base").state_dict()
+    tuned = AutoModel.from_pretrained(finetuned).state_dict()
+    assert base.keys() == tuned.keys(), "merged: a plain model"
+    changed = {name.split(".")[-2] for name in base if not torch.equal(base[name], tuned[name])}
+    assert changed == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    merged = project.root / "merged"
+    project.run(
+        *("python", "-m", "embedtune.merge", "models/base", "models/finetuned/adapter", "merged", "--precision", "bf16")
+    )
+    assert AutoModel.from_pretrained(merged).dtype == torch.bfloat16
+
+
+def test_pairs_train_with_in_batch_negatives_alone(project: Project) -> None:
+    corpus = {row["_id"]: row["text"] for row in lines(project.root / "data" / "corpus.jsonl")}
+    qrels = (project.root / "data" / "qrels" / "train.tsv").read_text().splitlines()[1:]
+    queries = {row["_id"]: row["text"] for row in lines(project.root / "data" / "queries" / "train.jsonl")}
+    local = project.root / "data" / "local"
+    with (local / "train.jsonl").open("w", encoding="utf-8") as file:
+        for line in qrels:
+            query, document, relevance = line.split("\t")
+            if int(relevance):
+                row = {"query": queries[query], "pos_doc": corpus[document]}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    project.edit(
+        dataset={"source": "local", "format": "pairs"},
+        mine={"negatives": 0},
+        train={"train_group_size": 1, "eval_strategy": "no"},
+    )
+    project.repro()
+    assert project.metrics("mining")["negatives"] == 0
+    assert project.metrics("training")["last_loss"] < project.metrics("training")["first_loss"]
+
+
+def test_triplets_with_a_teachers_scores_are_distilled(project: Project) -> None:
+    """A teacher that finds every passage alike pulls the loss up; without its scores, distillation is refused."""
+    corpus = [row["text"][:60] for row in lines(project.root / "data" / "corpus.jsonl")]
+    local = project.root / "data" / "local" / "train.jsonl"
+
+    def write(scored: bool) -> None:
+        with local.open("w", encoding="utf-8") as file:
+            for i, text in enumerate(corpus * 2):
+                scores = {"pos_scores": [0.0], "neg_scores": [0.0, 0.0]} if scored else {}
+                row = {"query": f"{text[5:25]}{i}", "pos": [text], "neg": [corpus[i - 1], corpus[i - 2]]}
+                file.write(json.dumps(row | scores, ensure_ascii=False) + "\n")
+
+    write(scored=True)
+    project.edit(
+        dataset={"source": "local", "format": "triplets"},
+        mine={"negatives": 2, "source": "dataset"},
+        train={"distillation": True, "train_group_size": 3, "eval_strategy": "no"},
+    )
+    project.repro()
+    distilled = project.metrics("training")["first_loss"]
+    project.edit(train={"distillation": False})
+    assert "train" in project.repro()
+    assert distilled > project.metrics("training")["first_loss"] + 1.0, "log 3 is the least that is added"
+    write(scored=False)
+    project.edit(train={"distillation": True})
+    done = project.run("dvc", "repro", check=False)
+    assert "passages without a teacher's score" in done.stderr
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def machines(project: Project, tmp_path: Path) -> list[Project]:
+    """Two machines with a copy of the project each, whose model has no dropout: each process draws its own."""
+    from embedtune.sample.model import write_sample_model
+    from tests.pipeline.conftest import copy
+
+    local = project.root / "models" / "local"
+    write_sample_model(local)
+    config = json.loads((local / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (local / "config.json").write_text(json.dumps(config))
+    project.edit(model={"name": "local"}, train={"per_device_train_batch_size": 16, "eval_strategy": "epoch"})
+    project.repro()
+    first = copy(project, tmp_path / "first")
+    first.edit(train={"per_device_train_batch_size": 8})
+    return [project, first, copy(first, tmp_path / "second")]
+
+
+def test_two_machines_give_the_metrics_of_one_process(machines: list[Project]) -> None:
+    alone, first, second = machines
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    shared = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    other = subprocess.Popen(
+        [sys.executable, "-m", "stages.train"],
+        cwd=second.root,
+        env={**os.environ, "PATH": path, **shared, "PET_NODE_RANK": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    done = first.run("dvc", "repro", **shared, PET_NODE_RANK="0")
+    said = other.communicate(timeout=120)[1]
+    assert other.returncode == 0, said
+    assert "2 x cpu" in done.stderr
+    assert first.metrics("training")["batch_size"] == 16
+    assert first.metrics("finetuned") == pytest.approx(alone.metrics("finetuned"), abs=1e-4)
+    losses, expected = (project.metrics("training")["loss_of_epoch"] for project in (first, alone))
+    assert losses == pytest.approx(expected, abs=1e-4)
+    assert not (second.root / "models" / "finetuned" / "adapter").exists()
+    assert first.metrics("finetuned") != first.metrics("base")
