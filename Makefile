@@ -38,7 +38,7 @@ ifdef PROFILE
 endif
 
 test: setup
-	python -m pytest
+	python -m pytest -n logical --maxprocesses 4 --dist loadgroup
 
 lint: setup
 	ruff format --check .

@@ -17,17 +17,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from benchmarks.harness import interleaved, write_result
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "mldr-zh-10" / "mldr-v1.0-zh" / "train.jsonl.gz"
 BATCH, GROUP, MAX_LEN, TEMPERATURE = 16, 8, 256, 0.02
-ROUNDS, WARM_UP = 5, 2
-STEPS = {"sample": 12, "small": 6, "base": 22}
+ROUNDS, WARM_UP = 5, 1
+Measured = tuple[list[float], int]  # seconds of each step, bytes taken
+STEPS = {"sample": 12, "small": 4, "base": 22}
+FLAG_STEPS = {"sample": 4, "small": 2, "base": 12}
+CACHE_GROUP, CACHE_MAX_LEN, CACHE_CHUNK = 2, 64, 32
 SIZES = {"small": (4, 512, 8), "base": (12, 768, 12)}  # layers, width, heads
 TITLES = {"sample": "2 layers of 128", "small": "4 layers of 512", "base": "12 layers of 768"}
 
@@ -117,7 +121,7 @@ def resize(target: Path, layers: int, width: int, heads: int) -> None:
     BertModel(config, add_pooling_layer=False).save_pretrained(target)
 
 
-def training_set(folder: Path, name: str, batch: int, steps: int) -> Any:
+def training_set(folder: Path, name: str, batch: int, steps: int, group: int = GROUP, max_len: int = MAX_LEN) -> Any:
     from embedtune.passages import open_passages
     from embedtune.tokenization import frame, load_tokenizer, tokenize_queries
     from embedtune.training_data import TrainingSet, read_mined
@@ -127,30 +131,49 @@ def training_set(folder: Path, name: str, batch: int, steps: int) -> Any:
     rows = [mined[i % len(mined)] for i in range(batch * steps)]
     return TrainingSet(
         rows,
-        tokenize_queries(tokenizer, [row.query for row in rows], "", MAX_LEN),
+        tokenize_queries(tokenizer, [row.query for row in rows], "", max_len),
         open_passages(folder / "passages"),
         frame(tokenizer),
-        group_size=GROUP,
-        passage_max_len=MAX_LEN,
+        group_size=group,
+        passage_max_len=max_len,
         distillation=False,
         seed=0,
     )
+
+
+def held_bytes() -> int:
+    """Memory that this process holds now: on the GPU, or without one in RAM."""
+    import torch
+
+    return torch.cuda.memory_allocated() if on_gpu() else psutil.Process().memory_info().rss
+
+
+def peak_bytes() -> int:
+    """The most that this process has held."""
+    from embedtune import hardware
+    from embedtune.device import pick_device
+
+    peak = hardware.peak_bytes(pick_device())
+    return peak["peak_gpu_bytes"] or peak["peak_ram_bytes"]
 
 
 def precision() -> str:
     return "bf16" if on_gpu() else "fp32"
 
 
-def fine_tune_steps(folder: Path, name: str, batch: int, steps: int, sub_batch_size: int | None) -> list[float]:
-    """Seconds of each step of embedtune's training, loading left out."""
+def fine_tune_steps(folder: Path, name: str, data: Any, batch: int, sub_batch_size: int | None) -> Measured:
+    """Seconds of each step of embedtune's training, loading left out, and how much memory it took from there on."""
     from embedtune import fine_tune
     from embedtune.model import read_settings
     from embedtune.optimisation import Optimisation
 
     starts: list[float] = []
+    before = 0
     step = Optimisation.step
 
     def noting(self: Optimisation, *arguments: Any) -> Any:
+        nonlocal before
+        before = before or held_bytes()
         starts.append(time.perf_counter())
         return step(self, *arguments)
 
@@ -159,7 +182,7 @@ def fine_tune_steps(folder: Path, name: str, batch: int, steps: int, sub_batch_s
         fine_tune.fine_tune(
             folder / name,
             read_settings(folder / name),
-            training_set(folder, name, batch, steps),
+            data,
             None,
             run=Path(scratch) / "run",
             tensorboard=Path(scratch) / "tensorboard",
@@ -198,10 +221,10 @@ def fine_tune_steps(folder: Path, name: str, batch: int, steps: int, sub_batch_s
             save_total_limit=None,
             seed=0,
         )
-    return [after - before for before, after in pairwise(starts)]
+    return [later - earlier for earlier, later in pairwise(starts)], peak_bytes() - before
 
 
-def floor_steps(folder: Path, name: str, steps: int) -> list[float]:
+def floor_steps(folder: Path, name: str, steps: int) -> Measured:
     """Seconds of each step on ready tensors, on the device: nothing but model, loss, optimiser, schedule."""
     import torch
     from FlagEmbedding.finetune.embedder.encoder_only.base import BiEncoderOnlyEmbedderModel
@@ -233,10 +256,10 @@ def floor_steps(folder: Path, name: str, steps: int) -> list[float]:
         scheduler.step()
         optimizer.zero_grad()
         loss.item()
-    return [after - before for before, after in pairwise(starts)]
+    return [later - earlier for earlier, later in pairwise(starts)], 0
 
 
-def flag_embedding_steps(folder: Path, name: str, steps: int) -> list[float]:
+def flag_embedding_steps(folder: Path, name: str, steps: int) -> Measured:
     """Seconds of a step by FlagEmbedding's own command line, from what its trainer reports of the whole training."""
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "train.jsonl"
@@ -271,10 +294,10 @@ def flag_embedding_steps(folder: Path, name: str, steps: int) -> list[float]:
         if not runtime:
             sys.exit(f"FlagEmbedding's command line failed:\n{said[-3000:]}")
         seconds = float(runtime[-1].split("'train_runtime':")[1].split(",")[0].strip(" '"))
-    return [seconds / steps] * (WARM_UP + 1)
+    return [seconds / steps] * (WARM_UP + 1), 0
 
 
-def bare_pass(folder: Path, name: str, batch: int, sub_batch_size: int) -> list[float]:
+def bare_passes(folder: Path, name: str, data: Any) -> Measured:
     """Seconds of two forward passes and a backward, chunk by chunk, on ready tensors: what GradCache has to do."""
     import torch
     from transformers import AutoModel
@@ -283,14 +306,13 @@ def bare_pass(folder: Path, name: str, batch: int, sub_batch_size: int) -> list[
     from embedtune.training_data import collate
 
     device = pick_device()
-    data = training_set(folder, name, batch, 1)
-    whole = collate([data[i] for i in range(batch)], 0, 8 if on_gpu() else 1)
+    whole = collate([data[i] for i in range(len(data))], 0, 8 if on_gpu() else 1)
     model = AutoModel.from_pretrained(folder / name, dtype=torch.float32).to(device).train()
     seconds = []
     for _ in range(WARM_UP + 1):
         started = time.perf_counter()
         for side in ("queries", "passages"):
-            ids, mask = (whole[side][key].split(sub_batch_size) for key in ("input_ids", "attention_mask"))
+            ids, mask = (whole[side][key].split(CACHE_CHUNK) for key in ("input_ids", "attention_mask"))
             for chunk_ids, chunk_mask in zip(ids, mask, strict=True):
                 inputs = {"input_ids": chunk_ids.to(device), "attention_mask": chunk_mask.to(device)}
                 with torch.autocast(device.type, torch.bfloat16, enabled=on_gpu()):
@@ -300,25 +322,26 @@ def bare_pass(folder: Path, name: str, batch: int, sub_batch_size: int) -> list[
                 hidden[:, 0].float().sum().backward()
         float(next(p.grad for p in model.parameters() if p.grad is not None).sum())
         seconds.append(time.perf_counter() - started)
-    return seconds
+    return seconds, 0
 
 
 def contend(contender: str, folder: Path, name: str) -> None:
-    from embedtune import hardware
-    from embedtune.device import pick_device
-
-    steps = STEPS[name]
-    work: dict[str, Callable[[], list[float]]] = {
-        "embedtune": lambda: fine_tune_steps(folder, name, BATCH, steps, None),
-        "floor": lambda: floor_steps(folder, name, steps),
-        "FlagEmbedding": lambda: flag_embedding_steps(folder, name, steps),
-        "batch_32": lambda: fine_tune_steps(folder, name, 32, 4, 32),
-        "batch_1024": lambda: fine_tune_steps(folder, name, 1024, 4, 32),
-        "bare_passes_1024": lambda: bare_pass(folder, name, 1024, 32),
-    }
-    seconds = statistics.mean(work[contender]()[WARM_UP:])
-    peak = hardware.peak_bytes(pick_device())
-    print(json.dumps({"seconds": seconds, "peak_bytes": peak["peak_gpu_bytes"] or peak["peak_ram_bytes"]}), flush=True)
+    """Run one contender and print its seconds a step and, where it counts, the memory it took."""
+    if contender == "floor":
+        seconds, taken = floor_steps(folder, name, STEPS[name])
+    elif contender == "FlagEmbedding":
+        seconds, taken = flag_embedding_steps(folder, name, FLAG_STEPS[name])
+    elif contender == "embedtune":
+        seconds, taken = fine_tune_steps(folder, name, training_set(folder, name, BATCH, STEPS[name]), BATCH, None)
+    else:
+        batch = int(contender.split("_")[-1])
+        steps = 1 if contender.startswith("bare") else 4
+        data = training_set(folder, name, batch, steps, CACHE_GROUP, CACHE_MAX_LEN)
+        if contender.startswith("bare"):
+            seconds, taken = bare_passes(folder, name, data)
+        else:
+            seconds, taken = fine_tune_steps(folder, name, data, batch, CACHE_CHUNK)
+    print(json.dumps({"seconds": statistics.mean(seconds[WARM_UP:]), "bytes": taken}), flush=True)
 
 
 def main() -> None:
@@ -341,14 +364,16 @@ def main() -> None:
                 "FlagEmbedding_over_embedtune": round(seconds["FlagEmbedding"] / seconds["embedtune"], 2),
             }
         medians = interleaved(
-            "benchmarks.training", ["batch_32", "batch_1024", "bare_passes_1024"], [scratch, "sample"], 3
+            "benchmarks.training", ["batch_32", "batch_1024", "bare_passes_1024"], [scratch, "sample"], ROUNDS
         )
+        large, small, bare = (medians[name] for name in ("batch_1024", "batch_32", "bare_passes_1024"))
         result["grad_cache"] = {
+            "chunk": CACHE_CHUNK,
+            "group": CACHE_GROUP,
+            "max_len": CACHE_MAX_LEN,
             "medians": medians,
-            "memory_over_batch_32": round(medians["batch_1024"]["peak_bytes"] / medians["batch_32"]["peak_bytes"], 3),
-            "time_over_two_forwards_and_a_backward": round(
-                medians["batch_1024"]["seconds"] / medians["bare_passes_1024"]["seconds"], 3
-            ),
+            "memory_of_1024_over_32": round(large["bytes"] / small["bytes"], 3),
+            "time_over_two_forwards_and_a_backward": round(large["seconds"] / bare["seconds"], 3),
         }
     write_result("training", result)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # several workers: one thread each, also in what they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 QUERY_INSTRUCTION = "为这个句子生成表示："
 

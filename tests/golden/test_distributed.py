@@ -16,6 +16,8 @@ from embedtune.errors import EmbedTuneError
 from embedtune.optimisation import Optimisation
 from tests.golden.training import Data, largest_difference, run, training_set
 
+pytestmark = pytest.mark.xdist_group("distributed")  # its fixtures are costly
+
 BATCH = 8
 TRAININGS: dict[str, dict[str, Any]] = {
     "cross_device": {},

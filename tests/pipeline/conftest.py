@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -91,12 +92,23 @@ def copy(project: Project, target: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project after `dvc repro` with small parameters, committed. Tests must not change it: `copy` it."""
-    project = checkout(tmp_path_factory.mktemp("finished"))
-    project.edit(**SMALL)
-    project.repro()
-    project.commit()
-    return project
+    """A project after `dvc repro` with small parameters, committed. Tests must not change it: `copy` it.
+
+    pytest-xdist's workers share it: the first to come makes it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    with FileLock(f"{root}.lock"):
+        if (root / "done").exists():
+            return Project(root)
+        root.mkdir()
+        project = checkout(root)
+        project.edit(**SMALL)
+        project.repro()
+        project.commit()
+        (root / ".git" / "info" / "exclude").write_text("done\n")
+        (root / "done").touch()
+        return project
 
 
 @pytest.fixture

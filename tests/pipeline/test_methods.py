@@ -101,12 +101,12 @@ def test_pairs_train_with_in_batch_negatives_alone(project: Project) -> None:
 
 def test_triplets_with_a_teachers_scores_are_distilled(project: Project) -> None:
     """A teacher that finds every passage alike pulls the loss up; without its scores, distillation is refused."""
-    corpus = [row["text"][:60] for row in lines(project.root / "data" / "corpus.jsonl")]
+    corpus = 2 * [row["text"][:60] for row in lines(project.root / "data" / "corpus.jsonl")]
     local = project.root / "data" / "local" / "train.jsonl"
 
     def write(scored: bool) -> None:
         with local.open("w", encoding="utf-8") as file:
-            for i, text in enumerate(corpus * 2):
+            for i, text in enumerate(corpus):
                 scores = {"pos_scores": [0.0], "neg_scores": [0.0, 0.0]} if scored else {}
                 row = {"query": f"{text[5:25]}{i}", "pos": [text], "neg": [corpus[i - 1], corpus[i - 2]]}
                 file.write(json.dumps(row | scores, ensure_ascii=False) + "\n")

@@ -16,6 +16,8 @@ import pytest
 
 from tests.pipeline.conftest import Project, copy
 
+pytestmark = pytest.mark.xdist_group("resume")  # its fixtures are costly
+
 KILLS = int(os.environ.get("EMBEDTUNE_KILLS", "5"))  # the twenty of the closing note: EMBEDTUNE_KILLS=20
 TRAINING = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 3, "num_train_epochs": 2}
 

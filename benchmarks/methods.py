@@ -1,0 +1,68 @@
+"""The ways of training side by side: metrics, seconds, memory and trained parameters, in clones of HEAD.
+
+    python -m benchmarks.methods               on the sample, writes results/methods.json
+    python -m benchmarks.methods laws          adds STARD's law questions to it
+
+Everything before training runs once for each data set; each method then trains, encodes and evaluates.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.harness import RESULTS, write_result
+from benchmarks.pipeline import LAW_PARAMETERS, SHOWN, clone, repro
+
+METHODS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "full, in chunks of 32 (GradCache)": {"sub_batch_size": 32},
+    "full, two processes": {"nproc_per_node": 2, "per_device_train_batch_size": 32},
+    "LoRA": {"method": "lora", "learning_rate": 1e-2},
+    "full, Matryoshka 32 and 128": {"matryoshka_dims": [32, 128]},
+}
+
+
+def run(project: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    """`dvc repro` with these changes to the committed `train` section; what came out and what training cost."""
+    path = project / "params.yaml"
+    committed = path.read_text()
+    params = yaml.safe_load(committed)
+    params["train"] |= changes
+    path.write_text(yaml.safe_dump(params, allow_unicode=True))
+    repro(project)
+    path.write_text(committed)
+    read = {name: json.loads((project / name).read_text()) for name in ("metrics/finetuned.json", "metrics/base.json")}
+    training = json.loads((project / "metrics" / "training.json").read_text())
+    cost = json.loads((project / "logs" / "training.json").read_text())
+    return {
+        **{measure: {name[8:-5]: values[measure] for name, values in read.items()} for measure in SHOWN},
+        "seconds": round(cost["seconds"], 1),
+        "peak_bytes": cost["peak_gpu_bytes"] or cost["peak_ram_bytes"],
+        "share_of_matrix_rate": cost["share_of_matrix_rate"],
+        "trained_parameters": training["trained_parameters"],
+        "parameters": training["parameters"],
+    }
+
+
+def main() -> None:
+    laws = sys.argv[1:] == ["laws"]
+    path = RESULTS / "methods.json"
+    results = json.loads(path.read_text())["results"] if laws and path.exists() else {}
+    data = "stard-laws" if laws else "sample"
+    with tempfile.TemporaryDirectory() as scratch:
+        project = clone(Path(scratch) / "project", LAW_PARAMETERS if laws else {})
+        results[data] = {}
+        for method, changes in METHODS.items():
+            results[data][method] = run(project, changes)
+            print(f"{data}, {method}: {results[data][method]}", file=sys.stderr, flush=True)
+    write_result("methods", {"results": results})
+
+
+if __name__ == "__main__":
+    main()
