@@ -54,7 +54,7 @@ def load_for_training(
     else:
         model = AutoModel.from_pretrained(base, dtype=compute_dtype, local_files_only=True).to(device)
     if checkpoint:
-        return PeftModel.from_pretrained(model, checkpoint, is_trainable=True).to(device)
+        return PeftModel.from_pretrained(model, checkpoint, is_trainable=True, torch_device=str(device))
     config = LoraConfig(
         r=lora_r,
         lora_alpha=lora_alpha,
@@ -63,7 +63,7 @@ def load_for_training(
         exclude_modules=[name for name, _ in model.named_modules() if name.split(".")[0] in POOLERS] or None,
     )
     try:
-        return get_peft_model(model, config).to(device)
+        return get_peft_model(model, config)
     except ValueError as error:
         linear = sorted({n.split(".")[-1] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)})
         raise EmbedTuneError(

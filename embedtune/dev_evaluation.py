@@ -90,6 +90,6 @@ def hard_to_tell_apart(evaluations: list[dict[str, float]], scores: list[list[fl
     for i, other in enumerate(scores):
         difference = np.array(scores[best]) - np.array(other)
         error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else np.inf
-        if i != best and difference.mean() < 2 * error:
+        if i != best and difference.mean() <= 2 * error:
             close.append(int(evaluations[i]["step"]))
     return close

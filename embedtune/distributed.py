@@ -56,7 +56,9 @@ def launch(module: str, arguments: list[str], processes: int, across_machines: b
     from torch.distributed.run import config_from_args, parse_args
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the processes' own messages say more
-    where = [] if across_machines and several_nodes() else ["--standalone", "--nnodes", "1", "--node-rank", "0"]
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    alone = ["--nnodes", "1", "--node-rank", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    where = [] if across_machines and several_nodes() else [*alone, "--rdzv-id", str(os.getpid())]
     config, command, command_arguments = config_from_args(
         parse_args([*where, "--nproc-per-node", str(processes), "--module", module, *arguments])
     )

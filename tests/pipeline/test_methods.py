@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -94,7 +96,7 @@ def test_pairs_train_with_in_batch_negatives_alone(project: Project) -> None:
         mine={"negatives": 0},
         train={"train_group_size": 1, "eval_strategy": "no"},
     )
-    project.repro()
+    project.repro("train")
     assert project.metrics("mining")["negatives"] == 0
     assert project.metrics("training")["last_loss"] < project.metrics("training")["first_loss"]
 
@@ -117,19 +119,41 @@ def test_triplets_with_a_teachers_scores_are_distilled(project: Project) -> None
         mine={"negatives": 2, "source": "dataset"},
         train={"distillation": True, "train_group_size": 3, "eval_strategy": "no"},
     )
-    project.repro()
+    project.repro("train")
     distilled = project.metrics("training")["first_loss"]
     project.edit(train={"distillation": False})
-    assert "train" in project.repro()
+    assert "train" in project.repro("train")
     assert distilled > project.metrics("training")["first_loss"] + 1.0, "log 3 is the least that is added"
     write(scored=False)
     project.edit(train={"distillation": True})
-    done = project.run("dvc", "repro", check=False)
+    done = project.run("dvc", "repro", "train", check=False)
     assert "passages without a teacher's score" in done.stderr
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_two_processes_encode_as_one_does(project: Project) -> None:
+    folder = project.root / "data" / "embeddings" / "base"
+    alone = {path.name: np.load(path) for path in folder.iterdir()}
+    shutil.rmtree(folder)
+    launch = "from embedtune import distributed; distributed.launch('stages.encode', ['base'], 2)"
+    done = project.run("python", "-c", launch)
+    assert "2 x cpu" in done.stderr
+    assert {path.name for path in folder.iterdir()} == alone.keys()
+    for name, vectors in alone.items():
+        assert np.abs(np.load(folder / name).astype(float) - vectors).max() < 1e-3, name
+
+
+def test_a_failing_process_ends_the_others_with_its_message(project: Project) -> None:
+    (project.root / "models" / "base" / "tokenizer.json").unlink()
+    launch = "from embedtune import cli, distributed; cli.run(lambda: distributed.launch('stages.encode', ['base'], 2))"
+    done = project.run("python", "-c", launch, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("error: models/base/tokenizer.json: no such file") == 1
+    assert "Traceback" not in done.stderr
+    assert not (project.root / "data" / "embeddings" / ".base.partial").exists()
 
 
 @pytest.fixture

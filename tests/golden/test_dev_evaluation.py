@@ -1,0 +1,163 @@
+"""Evaluation while training: the pipeline's own measures on the pool, the best checkpoint, early stopping."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytrec_eval
+import torch
+from sentence_transformers import SentenceTransformer
+
+from embedtune import fine_tune
+from embedtune.corpus import Query
+from embedtune.dev_evaluation import DevSet, hard_to_tell_apart
+from embedtune.dev_pool import pool_documents
+from embedtune.encode import load_encoder, pad_token_id
+from embedtune.model import read_settings
+from embedtune.passages import read_texts
+from embedtune.search import Rankings
+from embedtune.tokenization import frame, load_tokenizer, tokenize_queries
+from tests.golden.training import Data, run, training_set, weights
+
+QUESTIONS = 15
+MEASURES = ("recall@10", "ndcg@10", "mrr@10")
+
+
+@pytest.fixture(scope="module")
+def dev(base: Path, data: Data) -> DevSet:
+    """Questions that each ask for a document by its beginning, among forty of the sixty documents."""
+    settings, tokenizer = read_settings(base), load_tokenizer(base)
+    documents = np.arange(10, 50)
+    first = data.passages.first_passage[documents[:QUESTIONS]]
+    texts = [text[:14] for text in read_texts(data.mined.parent / "corpus.jsonl", data.passages, first)]
+    queries = [
+        Query(
+            f"q{i}", text, {data.passages.document_ids[documents[i]]: 1, data.passages.document_ids[documents[-1]]: 0}
+        )
+        for i, text in enumerate(texts)
+    ]
+    tokens = tokenize_queries(tokenizer, texts, settings.query_instruction, 48)
+    return DevSet(queries, tokens, data.passages, documents, frame(tokenizer, settings.passage_instruction))
+
+
+def test_measures_equal_sentence_transformers_vectors_and_trec_eval(base: Path, data: Data, dev: DevSet) -> None:
+    settings = read_settings(base)
+    model = load_encoder(base, torch.float32, torch.device("cpu"))
+    table = dev.score(model, settings, pad_id=pad_token_id(base), batch_tokens=512, cutoffs=[10])
+    numbers = np.concatenate([data.passages.of_document(int(d)) for d in dev.documents])
+    peer = SentenceTransformer(str(base))
+    passages = peer.encode_document(read_texts(data.mined.parent / "corpus.jsonl", data.passages, numbers))
+    queries = peer.encode_query([query.text for query in dev.queries])
+    queries, passages = (vectors.astype(np.float16).astype(np.float64) for vectors in (queries, passages))
+    run_: dict[str, dict[str, float]] = {}
+    for query, scores in zip(dev.queries, queries @ passages.T, strict=True):
+        best: dict[str, float] = {}
+        for number, score in zip(numbers, scores, strict=True):
+            document = data.passages.document_ids[data.passages.document[number]]
+            best[document] = max(best.get(document, -1.0), float(score))
+        run_[query.id] = best
+    qrels = {query.id: query.judgments for query in dev.queries}
+    expected = pytrec_eval.RelevanceEvaluator(qrels, {"recall.10", "ndcg_cut.10"}).evaluate(run_)
+    for theirs, ours in (("recall_10", "recall@10"), ("ndcg_cut_10", "ndcg@10")):
+        values = [expected[query.id][theirs] for query in dev.queries]
+        assert table[ours].tolist() == pytest.approx(values, abs=1e-6)
+    assert 0.2 < table["ndcg@10"].mean() < 0.99, "neither all nor nothing"
+    assert not model.training
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> list[dict[str, torch.Tensor]]:
+    """Let the dev measure take these values in turn; the weights at each evaluation."""
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def score(self: DevSet, backbone: torch.nn.Module, *_: Any, **__: Any) -> pd.DataFrame:
+        seen.append({name: tensor.clone() for name, tensor in backbone.state_dict().items()})
+        value = values[len(seen) - 1]
+        return pd.DataFrame({name: [value, value] for name in MEASURES})
+
+    monkeypatch.setattr(DevSet, "score", score)
+    return seen
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_best_checkpoint_becomes_the_model(
+    base: Path, data: Data, dev: DevSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Twelve steps, evaluated after every second; the third evaluation is the best."""
+    seen = scripted(monkeypatch, [0.1, 0.2, 0.9, 0.3, 0.2, 0.9])
+    options = {"eval_strategy": "steps", "save_total_limit": 1, "save_strategy": "steps", "method": method}
+    trained = run(base, training_set(base, data), tmp_path, dev=dev, **options)
+    assert trained.record.best_step == 6, "the first of equals"
+    assert [line["step"] for line in trained.record.evaluations] == [2, 4, 6, 8, 10, 12]
+    final = weights(trained)
+    assert all(torch.equal(tensor, seen[2][name]) for name, tensor in final.items())
+    assert not all(torch.equal(tensor, seen[5][name]) for name, tensor in final.items())
+    kept = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert kept == ["step-000006", "step-000012"]
+
+
+@pytest.mark.parametrize(("patience", "last"), [(1, 6), (2, 8), (5, 12), (None, 12)])
+def test_training_stops_after_so_many_evaluations_without_a_better_one(
+    base: Path, data: Data, dev: DevSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int, last: int
+) -> None:
+    scripted(monkeypatch, [0.1, 0.5, 0.5, 0.4, 0.3, 0.2])
+    options = {"eval_strategy": "steps", "early_stopping_patience": patience}
+    trained = run(base, training_set(base, data), tmp_path, dev=dev, **options)
+    assert trained.record.step == last
+    assert trained.record.best_step == 4
+
+
+def test_evaluating_changes_nothing_else(base_with_dropout: Path, data: Data, dev: DevSet, tmp_path: Path) -> None:
+    questions = training_set(base_with_dropout, data)
+    plain = run(base_with_dropout, questions, tmp_path / "plain")
+    evaluated = run(base_with_dropout, questions, tmp_path / "evaluated", dev=dev, eval_strategy="steps")
+    assert evaluated.record.log == plain.record.log
+    assert len(evaluated.record.evaluations) == 6
+    assert {round(line["ndcg@10"], 3) for line in evaluated.record.evaluations} != {0.0}
+
+
+def test_an_interrupted_training_remembers_its_evaluations(
+    base: Path, data: Data, dev: DevSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"eval_strategy": "steps", "save_strategy": "steps", "logging_steps": 3, "dev": dev}
+    questions = training_set(base, data)
+    whole = run(base, questions, tmp_path / "whole", **options)
+    step = fine_tune.Optimisation.step
+
+    def failing(self: Any, batches: Any, number: int, stop: bool) -> Any:
+        if number == 7:
+            raise RuntimeError("a crash")
+        return step(self, batches, number, stop)
+
+    monkeypatch.setattr(fine_tune.Optimisation, "step", failing)
+    with pytest.raises(RuntimeError, match="a crash"):
+        run(base, questions, tmp_path / "cut", **options)
+    monkeypatch.undo()
+    resumed = run(base, questions, tmp_path / "cut", **options)
+    assert replace(resumed.record, seconds=0) == replace(whole.record, seconds=0)
+    assert all(torch.equal(tensor, weights(whole)[name]) for name, tensor in weights(resumed).items())
+
+
+def test_a_pool_has_relevant_and_top_documents_and_a_seeded_sample() -> None:
+    ids = [f"d{i}" for i in range(100)]
+    queries = [Query("a", "", {"d90": 1, "d91": 0}), Query("b", "", {"d3": 2})]
+    rankings = Rankings(np.array([[1, 2], [2, -1]], dtype=np.int32), np.zeros((2, 2)), np.zeros((2, 2)))
+    pool = pool_documents(queries, rankings, ids, random_documents=10, seed=1).tolist()
+    assert pool == sorted(set(pool))
+    assert {1, 2, 3, 90} <= set(pool)
+    assert len(pool) == 14
+    assert pool_documents(queries, rankings, ids, random_documents=10, seed=1).tolist() == pool
+    assert pool_documents(queries, rankings, ids, random_documents=10, seed=2).tolist() != pool
+    assert pool_documents(queries, rankings, ids, random_documents=0, seed=1).tolist() == [1, 2, 3, 90]
+    assert pool_documents(queries, rankings, ids, random_documents=999, seed=1).tolist() == list(range(100))
+
+
+def test_checkpoints_within_two_standard_errors_are_named() -> None:
+    """Against the best, 8, of four questions: 4 is worse on all alike, 6 on one of them, 10 is the same."""
+    best = [1.0, 0.5, 0.5, 0.2]
+    scores = [[value - 0.2 for value in best], [0.0, 0.5, 0.5, 0.2], best, best]
+    evaluations = [{"step": step, "ndcg@10": float(np.mean(s))} for step, s in zip((4, 6, 8, 10), scores, strict=True)]
+    assert hard_to_tell_apart(evaluations, scores, "ndcg@10") == [6, 10]
+    assert hard_to_tell_apart(evaluations[:1], scores[:1], "ndcg@10") == []
