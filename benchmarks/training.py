@@ -276,7 +276,7 @@ def flag_embedding_steps(folder: Path, name: str, steps: int) -> Measured:
             "per_device_train_batch_size": BATCH,
             "num_train_epochs": 1,
             "learning_rate": 2e-5,
-            "warmup_ratio": 0.1,
+            "warmup_steps": 1,
             "temperature": TEMPERATURE,
             "sentence_pooling_method": "cls",
             "normalize_embeddings": True,

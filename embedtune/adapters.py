@@ -46,6 +46,7 @@ def load_for_training(
     quiet_transformers()
     if method == "full":
         model = AutoModel.from_pretrained(checkpoint or base, dtype=torch.float32, local_files_only=True)
+        model.config.use_cache = False  # a decoder would keep keys and values for tokens to come
         return model.to(device)
     from peft import LoraConfig, PeftModel, get_peft_model
 
@@ -53,8 +54,10 @@ def load_for_training(
         model = _quantised(base, qlora_bits, compute_dtype, device)
     else:
         model = AutoModel.from_pretrained(base, dtype=compute_dtype, local_files_only=True).to(device)
+    model.config.use_cache = False
     if checkpoint:
         return PeftModel.from_pretrained(model, checkpoint, is_trainable=True, torch_device=str(device))
+    _refuse_unknown_layers(model, lora_target_modules or [])
     config = LoraConfig(
         r=lora_r,
         lora_alpha=lora_alpha,
@@ -62,28 +65,33 @@ def load_for_training(
         target_modules=lora_target_modules or "all-linear",
         exclude_modules=[name for name, _ in model.named_modules() if name.split(".")[0] in POOLERS] or None,
     )
-    try:
-        return get_peft_model(model, config)
-    except ValueError as error:
-        linear = sorted({n.split(".")[-1] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)})
+    return get_peft_model(model, config)
+
+
+def _refuse_unknown_layers(model: PreTrainedModel, names: list[str]) -> None:
+    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    unknown = [name for name in names if not any(f".{layer}".endswith(f".{name}") for layer in linear)]
+    if unknown:
         raise EmbedTuneError(
-            f"params.yaml: train.lora_target_modules: {lora_target_modules} names no layer of the model; "
-            f"it has {', '.join(linear)}; null adapts them all"
-        ) from error
+            f"params.yaml: train.lora_target_modules: no linear layer of the model is named {', '.join(unknown)}; "
+            f"it has {', '.join(sorted({layer.split('.')[-1] for layer in linear}))}; null adapts them all"
+        )
+
+
+def load_weights(model: PreTrainedModel | PeftModel, checkpoint: Path) -> None:
+    """Put a checkpoint's trained weights into the model that it is a checkpoint of."""
+    if hasattr(model, "peft_config"):
+        from peft import load_peft_weights, set_peft_model_state_dict
+
+        set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device="cpu"))
+    else:
+        saved = AutoModel.from_pretrained(checkpoint, dtype=torch.float32, local_files_only=True)
+        model.load_state_dict(saved.state_dict())
 
 
 def is_adapter(directory: Path) -> bool:
     """Whether the directory holds an adapter rather than a whole model."""
     return (directory / ADAPTER_CONFIG).is_file()
-
-
-def merged(base: Path, adapter: Path) -> PreTrainedModel:
-    """The model in `base` with the adapter's weights added to its own, in fp32, on the CPU."""
-    from peft import PeftModel
-
-    quiet_transformers()
-    model = AutoModel.from_pretrained(base, dtype=torch.float32, local_files_only=True)
-    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
 
 
 def trained_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:

@@ -93,6 +93,8 @@ def finish(run: Path, keep_models: bool) -> None:
     if not keep_models:
         shutil.rmtree(run)
         return
-    for checkpoint in run.glob("step-*"):
+    for torn in set(run.glob("step-*")) - set(whole(run)):  # by a kill while it was deleted
+        shutil.rmtree(torn)
+    for checkpoint in whole(run):
         (checkpoint / COMPLETE).unlink(missing_ok=True)
         (checkpoint / STATE).unlink(missing_ok=True)

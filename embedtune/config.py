@@ -267,6 +267,8 @@ def _check_together(params: Params, path: Path, problems: Problems) -> None:
             f"expected at most mine.negatives + 1 ({params.mine.negatives + 1}: one positive and its negatives), "
             f"got {params.train.train_group_size}",
         )
+    if params.train.distillation and params.train.train_group_size == 1:
+        refuse("train.distillation", "expected false with train.train_group_size: 1, where there is nothing to score")
     if params.model.name not in ("sample", "local") and "/" not in params.model.name:
         refuse(
             "model.name",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from embedtune import distributed
 from embedtune.corpus import Query
 from embedtune.encode import encode
+from embedtune.errors import EmbedTuneError
 from embedtune.measures import per_query_scores
 from embedtune.model import Settings
 from embedtune.passages import Passages
@@ -54,15 +58,16 @@ class DevSet:
             mine = np.array_split(np.arange(len(sequences)), distributed.world_size())[distributed.rank()]
             out = np.empty((len(mine), backbone.config.hidden_size), dtype=np.float16)
             lengths = np.array([len(sequences[i]) for i in mine], dtype=np.int64)
-            encode(
+            _encode_in_memory(
                 backbone,
                 lambda i: sequences[mine[i]],
                 lengths,
                 out,
+                batch_tokens,
                 pooling=settings.pooling,
                 normalized=settings.normalize,
                 pad_id=pad_id,
-                batch_tokens=batch_tokens,
+                section="train",
                 description=description,
             )
             return np.concatenate(distributed.gather_objects(out))
@@ -72,12 +77,35 @@ class DevSet:
         query_vectors = vectors(self.query_tokens, "dev queries")
         backbone.train(was_training)
         ids = [self.passages.document_ids[document] for document in self.documents]
-        rankings = rank_documents(query_vectors, passage_vectors, owner, ids, max(cutoffs))
-        return per_query_scores(self.queries, rankings, ids, cutoffs)
+        table = None
+        if distributed.is_main():  # on the CPU: training holds the GPU's memory
+            rankings = rank_documents(query_vectors, passage_vectors, owner, ids, max(cutoffs), use_gpu=False)
+            table = per_query_scores(self.queries, rankings, ids, cutoffs)
+        shared = distributed.from_main(table)
+        assert shared is not None, "the main process has made it"
+        return shared
 
     def _passages_each(self) -> NDArray[np.int64]:
         first = self.passages.first_passage
         return first[self.documents + 1] - first[self.documents]
+
+
+def _encode_in_memory(
+    backbone: PreTrainedModel,
+    sequence: Callable[[int], NDArray[np.integer]],
+    lengths: NDArray[np.integer],
+    out: NDArray[np.floating],
+    batch_tokens: int,
+    **options: Any,
+) -> None:
+    """As `encode`, in smaller batches where memory is short."""
+    try:
+        encode(backbone, sequence, lengths, out, batch_tokens=batch_tokens, **options)
+        return
+    except EmbedTuneError as error:
+        if not isinstance(error.__cause__, torch.OutOfMemoryError) or batch_tokens < lengths.max():
+            raise
+    _encode_in_memory(backbone, sequence, lengths, out, batch_tokens // 2, **options)
 
 
 def hard_to_tell_apart(evaluations: list[dict[str, float]], scores: list[list[float]], metric: str) -> list[int]:

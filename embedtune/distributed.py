@@ -26,12 +26,21 @@ from embedtune.errors import EmbedTuneError
 T = TypeVar("T")
 
 BUCKET_ELEMENTS = 16_777_216  # gradients summed in one message: 64 MB in fp32
+SHUTDOWN_SECONDS = 600  # after a request to stop: for the end of a step and a checkpoint
 TIMEOUT = datetime.timedelta(hours=2)  # a process may wait this long for another that searches or writes
 
 
 def processes_per_node(wanted: int | str) -> int:
-    """`wanted`, or for "auto" one process a GPU (one where there is none)."""
-    return max(1, torch.cuda.device_count()) if wanted == "auto" else int(wanted)
+    """`wanted`, or for "auto" one process a GPU (one where there is none).
+
+    Raises EmbedTuneError for more processes than there are GPUs, if there are any.
+    """
+    gpus = torch.cuda.device_count()
+    if wanted != "auto" and 0 < gpus < int(wanted):
+        raise EmbedTuneError(
+            f"params.yaml: train.nproc_per_node: expected auto or at most {gpus}, the GPUs in sight, got {wanted}"
+        )
+    return max(1, gpus) if wanted == "auto" else int(wanted)
 
 
 def is_launched() -> bool:
@@ -62,6 +71,7 @@ def launch(module: str, arguments: list[str], processes: int, across_machines: b
     config, command, command_arguments = config_from_args(
         parse_args([*where, "--nproc-per-node", str(processes), "--module", module, *arguments])
     )
+    config.shutdown_timeout = SHUTDOWN_SECONDS
     try:
         elastic_launch(config, command)(*command_arguments)
     except ChildFailedError as error:
@@ -80,10 +90,8 @@ def process_group() -> Iterator[None]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    dist.destroy_process_group()  # not after an error: it would wait for processes that wait for this one
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ def load_encoder(directory: Path, dtype: torch.dtype, device: torch.device) -> P
     """The model in `directory`, on `device`, in `dtype`, without dropout."""
     quiet_transformers()
     model = AutoModel.from_pretrained(directory, dtype=dtype, local_files_only=True)
+    model.config.use_cache = False  # a decoder would keep keys and values for tokens to come
     return model.to(device).eval()
 
 
@@ -57,13 +58,15 @@ def encode(
     pad_id: int,
     batch_tokens: int,
     rows: NDArray[np.integer] | None = None,
+    section: str = "encode",
     description: str = "encode",
 ) -> None:
     """Write the embeddings of n sequences to the rows of `out`, shape (n, d).
 
     `sequence(i)` gives whole token sequences of the lengths in `lengths`; a batch holds at most `batch_tokens` tokens,
     padding included (but at least one sequence). `rows` (m,) says which of the n are encoded, None: all. Raises
-    EmbedTuneError for a text without tokens and where a vector is not finite.
+    EmbedTuneError for a text without tokens, and where memory is short or a vector not finite; `section` of params.yaml
+    is named there.
     """
     if len(lengths) and not lengths.min():
         raise EmbedTuneError(
@@ -87,21 +90,21 @@ def encode(
             vectors = pool(hidden, attention_mask, pooling)
             vectors = normalize(vectors.float(), dim=-1) if normalized else vectors.float()
             if pending:
-                _store(pending, out)
+                _store(pending, out, section)
             pending = batch, vectors
             progress.update(len(batch))
         if pending:
-            _store(pending, out)
+            _store(pending, out, section)
 
 
-def _store(pending: tuple[NDArray[np.integer], torch.Tensor], out: NDArray[np.floating]) -> None:
+def _store(pending: tuple[NDArray[np.integer], torch.Tensor], out: NDArray[np.floating], section: str) -> None:
     rows, vectors = pending
     values = vectors.cpu().numpy().astype(out.dtype)
     if not np.isfinite(values).all():
         row = rows[int(np.argmin(np.isfinite(values).all(1)))]
         raise EmbedTuneError(
             f"the embedding of text {row} is not finite: the model overflows in this precision; "
-            "write `encode.precision: bf16` or `fp32` in params.yaml"
+            f"write `{section}.precision: bf16` or `fp32` in params.yaml"
         )
     out[rows] = values
 

@@ -14,13 +14,14 @@ from FlagEmbedding.finetune.embedder.encoder_only.base import BiEncoderOnlyEmbed
 from torch.utils.data import DataLoader
 
 from embedtune import checkpoints, cli, distributed
-from embedtune.adapters import load_for_training, trained_parameters
+from embedtune.adapters import load_for_training, load_weights, trained_parameters
 from embedtune.dev_evaluation import DevSet, hard_to_tell_apart
 from embedtune.device import pick_device
 from embedtune.encode import pad_token_id
 from embedtune.errors import EmbedTuneError
 from embedtune.model import Settings, save_trained
 from embedtune.optimisation import AUTOCAST, Optimisation
+from embedtune.stopping import ignore_ctrl_c
 from embedtune.train import Evaluation, Record, Saving, Schedule, train
 from embedtune.training_data import Batch, Batches, BatchPlan, TrainingSet, collate
 
@@ -92,13 +93,14 @@ def fine_tune(
     if not plan.batches:
         raise EmbedTuneError(
             f"params.yaml: train.per_device_train_batch_size: {per_device_train_batch_size} on "
-            f"{plan.processes} process(es) is more than the {len(training_set)} training questions, and "
-            "train.dataloader_drop_last drops the incomplete batch; lower the one or turn off the other"
+            f"{plan.processes} process(es) is more than the {len(training_set)} training questions; lower it, or write "
+            "train.dataloader_drop_last: false, with at least one question for each process"
         )
     schedule = Schedule(plan, num_train_epochs, gradient_accumulation_steps)
     device = pick_device()
-    load = functools.partial(
-        load_for_training,
+    last = checkpoints.whole(run)[-1] if distributed.is_main() and checkpoints.whole(run) else None
+    torch.manual_seed(seed)  # of an adapter's first weights
+    backbone = load_for_training(
         base,
         method,
         lora_r=lora_r,
@@ -108,10 +110,14 @@ def fine_tune(
         qlora_bits=qlora_bits,
         compute_dtype=AUTOCAST.get(precision, torch.float32),
         device=device,
+        checkpoint=last,
     )
-    last = checkpoints.whole(run)[-1] if distributed.is_main() and checkpoints.whole(run) else None
-    torch.manual_seed(seed)  # of an adapter's first weights
-    backbone = load(checkpoint=last)
+    too_wide = [size for size in matryoshka_dims if size > backbone.config.hidden_size]
+    if too_wide:
+        raise EmbedTuneError(
+            f"params.yaml: train.matryoshka_dims: the model's vectors have {backbone.config.hidden_size} numbers, "
+            f"fewer than {too_wide[0]}"
+        )
     distributed.share_weights(trained_parameters(backbone))
     if gradient_checkpointing:
         backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -186,7 +192,7 @@ def fine_tune(
                 f"by {metric_for_best_model}, from {', '.join(map(str, close))}: within two standard errors"
             )
     if record.best_step is not None and record.best_step != record.step and distributed.is_main():
-        backbone = load(checkpoint=checkpoints.folder(run, record.best_step))
+        load_weights(backbone, checkpoints.folder(run, record.best_step))
     return Trained(backbone, record, schedule, sum(p.numel() for p in optimisation.parameters))
 
 
@@ -200,5 +206,6 @@ def _loader(
             collate_fn=functools.partial(collate, pad_id=pad_id, multiple_of=8 if device.type == "cuda" else 1),
             num_workers=workers,
             pin_memory=device.type == "cuda",
+            worker_init_fn=ignore_ctrl_c,
         )
     )

@@ -66,8 +66,10 @@ def accumulate_gradient(
     leaves = [
         _in_order([(c.rows, e) for c, e in zip(chunks, embedded, strict=True) if c.side == side]) for side in (0, 1)
     ]
-    loss, count = loss_of(*leaves)
-    scale(loss).backward()
+    # a lack of memory here is told only where no other process waits in the loss for this one
+    with _memory_shared(device) if distributed.world_size() == 1 else contextlib.nullcontext():
+        loss, count = loss_of(*leaves)
+        scale(loss).backward()
     gradients = [leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for leaf in leaves]
     with _memory_shared(device):
         for chunk, kept in zip(chunks, embedded, strict=True):
@@ -79,7 +81,7 @@ def accumulate_gradient(
 
 def halved(sub_batch_size: int | None, sequences: int) -> int:
     """The next smaller chunk: half of `sub_batch_size`, or of all `sequences`. Raises ChunkTooLargeError below 1."""
-    size = (sub_batch_size or sequences) // 2
+    size = min(sub_batch_size or sequences, sequences) // 2
     if size < 1:
         raise ChunkTooLargeError
     return size

@@ -32,13 +32,20 @@ def training_flops(
 ) -> float:
     """Floating-point operations of forward and backward over `tokens` tokens, without what is computed twice.
 
-    6 N for N weights in matrices (embedding tables apart), 12 L d T for attention over T tokens in L layers of width d
-    (PaLM, Chowdhery et al. 2022, appendix B).
+    4 for each weight in a matrix (embedding tables apart), 2 more for a trained one, 12 L d T for attention over T
+    tokens in L layers of width d (PaLM, Chowdhery et al. 2022, appendix B).
     """
     tables = {id(m.weight) for m in backbone.modules() if isinstance(m, torch.nn.Embedding)}
-    weights = sum(p.numel() for p in backbone.parameters() if p.ndim > 1 and id(p) not in tables)
-    attention = 12 * config.num_hidden_layers * config.hidden_size * tokens_per_sequence
-    return tokens * (6 * weights + attention)
+    named = [(name, p) for name, p in backbone.named_parameters() if p.ndim > 1 and id(p) not in tables]
+    matrices = [p for name, p in named if "pooler" not in name.split(".")]  # BERT's, which no embedding passes through
+    weights = sum(weights_in(p) * (6 if p.requires_grad else 4) for p in matrices)
+    attention: float = 12 * config.num_hidden_layers * config.hidden_size * tokens_per_sequence
+    return tokens * (weights + attention)
+
+
+def weights_in(parameter: torch.nn.Parameter) -> int:
+    """How many weights a parameter stands for: bitsandbytes packs two of four bits into a byte."""
+    return parameter.numel() * (2 if type(parameter).__name__ == "Params4bit" else 1)
 
 
 def matrix_rate(device: torch.device, precision: str) -> float:

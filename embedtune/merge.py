@@ -14,10 +14,11 @@ from torch.nn.functional import normalize
 from transformers import AutoModel
 
 from embedtune import cli, files
-from embedtune.adapters import is_adapter, merged
+from embedtune.adapters import is_adapter
 from embedtune.encode import pool
 from embedtune.errors import EmbedTuneError
 from embedtune.model import read_settings, save_model
+from embedtune.progress import quiet_transformers
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 TOLERANCE = 1e-4  # between embeddings of length 1, in fp32; another 1/100 is allowed for a shorter precision
@@ -34,11 +35,13 @@ def merge(base: Path, adapter: Path, target: Path, precision: str = "fp32") -> f
 
     if not is_adapter(adapter):
         raise EmbedTuneError(f"{adapter}: no adapter_config.json there; give the directory of a LoRA adapter")
-    model = merged(base, adapter).to(DTYPES[precision])
-    save_model(model, base, target)
+    quiet_transformers()
     pooling = read_settings(base).pooling
-    plain = AutoModel.from_pretrained(base, dtype=torch.float32, local_files_only=True)
-    expected = _probe(PeftModel.from_pretrained(plain, adapter), plain.config, pooling)
+    model = AutoModel.from_pretrained(base, dtype=torch.float32, local_files_only=True)
+    adapted = PeftModel.from_pretrained(model, adapter)
+    expected = _probe(adapted, model.config, pooling)
+    save_model(adapted.merge_and_unload().to(DTYPES[precision]), base, target)
+    del model, adapted  # large ones fit in memory once
     written = AutoModel.from_pretrained(target, dtype=torch.float32, local_files_only=True)
     difference = float((_probe(written, written.config, pooling) - expected).abs().max())
     allowed = TOLERANCE if precision == "fp32" else 1e-2

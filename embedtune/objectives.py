@@ -88,7 +88,9 @@ def relevant_elsewhere(
     `relevant` (B, R) has the queries' relevant document numbers, filled up with -1; `documents` (P,) the candidates'.
     A query's own group is never marked: its negatives were mined for it.
     """
-    marked = (relevant[:, :, None] == documents).any(1)
+    marked = torch.zeros(len(relevant), len(documents), dtype=torch.bool, device=documents.device)
+    for one in relevant.unbind(1):  # not all at once: a question may have hundreds
+        marked |= one[:, None] == documents
     columns = torch.arange(len(documents), device=documents.device)
     own = (columns >= target[:, None]) & (columns < target[:, None] + group_size)
     return marked & ~own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +24,16 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class StepResult:
-    """Means over the step's questions on all processes; `gradient_norm` is from before clipping."""
+    """Means over the step's questions on all processes; `gradient_norm` is from before clipping.
+
+    A step that is not `finite` was not taken (with fp16, gradients may be infinite: such steps are skipped).
+    """
 
     loss: float
     accuracy: float
     gradient_norm: float
     learning_rate: float
+    finite: bool
     stop: bool
 
 
@@ -73,32 +77,42 @@ class Optimisation:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.autocast_dtype = AUTOCAST.get(precision)
 
-    def step(self, batches: list[Batch], number: int, stop: bool = False) -> StepResult:
+    def step(self, batches: list[Batch], number: int, stop: Callable[[], bool] = lambda: False) -> StepResult:
         """Take step `number` on the mean loss of `batches`, this process's part of each.
 
-        `stop` on any process comes back as the result's on all. Raises EmbedTuneError where not even a chunk of one
-        sequence fits in memory.
+        A `stop` that is true on any process comes back as the result's on all. Raises EmbedTuneError where not even
+        a chunk of one sequence fits in memory.
         """
-        while True:
-            try:
-                sums = torch.stack([self._gradient(batch, number, i, len(batches)) for i, batch in enumerate(batches)])
-                break
-            except ChunkTooLargeError as error:
-                self.optimizer.zero_grad()
-                self._halve(max(len(b["passages"]["input_ids"]) for b in batches), error)
+        sums = self._gradients(batches, number)
+        while sums is None:
+            self.optimizer.zero_grad()
+            self._halve(max(len(batch["passages"]["input_ids"]) for batch in batches))
+            sums = self._gradients(batches, number)
         distributed.add_up_gradients(self.parameters)
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
-        learning_rate = self.scheduler.get_last_lr()[0]
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm))
+        stopping = torch.full((1,), float(stop()), device=self.device)
+        loss, accuracy, stopped = distributed.add_up(torch.cat([sums, stopping])).tolist()
+        finite = math.isfinite(loss) and (self.scaler.is_enabled() or math.isfinite(norm))
+        result = StepResult(loss, accuracy, norm, self.scheduler.get_last_lr()[0], finite, stopped > 0)
+        if finite:
+            self._apply()
+        self.optimizer.zero_grad()
+        return result
+
+    def _gradients(self, batches: list[Batch], number: int) -> torch.Tensor | None:
+        """Fill the parameters' gradients; (loss, accuracy) as this process's shares; None where memory ran out."""
+        try:
+            return torch.stack([self._gradient(b, number, i, len(batches)) for i, b in enumerate(batches)]).sum(0)
+        except ChunkTooLargeError:
+            return None
+
+    def _apply(self) -> None:
         scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.scaler.get_scale() >= scale:  # fp16: a step whose gradient overflowed was not taken
             self.scheduler.step()
-        self.optimizer.zero_grad()
-        stopping = torch.full((1,), float(stop), device=self.device)
-        loss, accuracy, stopped = distributed.add_up(torch.cat([sums.sum(0), stopping])).tolist()
-        return StepResult(loss, accuracy, float(norm), learning_rate, stopped > 0)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs to go on from here."""
@@ -106,6 +120,7 @@ class Optimisation:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "sub_batch_size": self.sub_batch_size,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -113,6 +128,7 @@ class Optimisation:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
+        self.sub_batch_size = state["sub_batch_size"]
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Mixed precision for the model's passes; weights, scores and loss stay in fp32."""
@@ -165,12 +181,12 @@ class Optimisation:
         teacher = None if batch["scores"] is None else batch["scores"].to(self.device)
         return Candidates(target, group, excluded, teacher)
 
-    def _halve(self, sequences: int, error: ChunkTooLargeError) -> None:
+    def _halve(self, sequences: int) -> None:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         try:
             self.sub_batch_size = halved(self.sub_batch_size, sequences)
-        except ChunkTooLargeError:
+        except ChunkTooLargeError as error:
             raise EmbedTuneError(
                 "not even one sequence at a time fits in the device's memory; write "
                 "`train.gradient_checkpointing: true`, then a smaller train.passage_max_len, or `train.method: lora`"

@@ -46,12 +46,13 @@ def rank_documents(
     document_ids: list[str],
     depth: int,
     index: str = "Flat",
+    use_gpu: bool = True,
 ) -> Rankings:
     """Rank documents by the inner product of their best passage with each query, the first `depth` of them.
 
     `queries` (q, d) and `passages` (p, d) are float16; `document` (p,) is each passage's document number. `index` is
     a FAISS factory string: Flat is exact, others may miss documents, and give fewer than `depth` where they find no
-    more. Raises EmbedTuneError for a string FAISS refuses.
+    more. A flat search runs on the GPU if there is one and `use_gpu`. Raises EmbedTuneError for a string FAISS refuses.
     """
     depth = min(depth, len(document_ids))
     tie_order = np.empty(len(document_ids), dtype=np.int64)
@@ -59,7 +60,7 @@ def rank_documents(
         len(document_ids)
     )
     exact = index == "Flat"
-    candidates = _flat(passages) if exact else _indexed(passages, index)
+    candidates = _flat(passages, use_gpu) if exact else _indexed(passages, index)
     error = FAISS_ERROR * _longest(queries) * _longest(passages)
     result = Rankings(
         np.full((len(queries), depth), -1, dtype=np.int32),
@@ -126,7 +127,7 @@ def _longest(vectors: Vectors) -> float:
     return max((float(np.linalg.norm(block, axis=1).max()) for block in blocks), default=0.0)
 
 
-def _flat(passages: Vectors) -> Candidates:
+def _flat(passages: Vectors, use_gpu: bool) -> Candidates:
     """Brute force, block by block through the array, which may be mapped from disk."""
 
     def search(queries: Vectors, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -135,7 +136,7 @@ def _flat(passages: Vectors) -> Candidates:
         numbers = np.empty((len(queries), 0), dtype=np.int64)
         for start in range(0, len(passages), BLOCK_ROWS):
             block = np.ascontiguousarray(passages[start : start + BLOCK_ROWS], dtype=np.float32)
-            block_scores, block_numbers = _knn(queries32, block, min(count, len(block)))
+            block_scores, block_numbers = _knn(queries32, block, min(count, len(block)), use_gpu)
             scores = np.concatenate([scores, block_scores], axis=1)
             numbers = np.concatenate([numbers, block_numbers + start], axis=1)
             if scores.shape[1] > count:
@@ -147,9 +148,9 @@ def _flat(passages: Vectors) -> Candidates:
 
 
 def _knn(
-    queries: NDArray[np.float32], block: NDArray[np.float32], count: int
+    queries: NDArray[np.float32], block: NDArray[np.float32], count: int, use_gpu: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    if faiss.get_num_gpus() and count <= GPU_CANDIDATES:
+    if use_gpu and faiss.get_num_gpus() and count <= GPU_CANDIDATES:
         resources = faiss.StandardGpuResources()
         return faiss.knn_gpu(resources, queries, block, count, metric=faiss.METRIC_INNER_PRODUCT)
     return faiss.knn(queries, block, count, metric=faiss.METRIC_INNER_PRODUCT)

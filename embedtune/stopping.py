@@ -11,6 +11,11 @@ from types import FrameType
 from embedtune import cli, distributed
 
 
+def ignore_ctrl_c(_: int) -> None:
+    """For a data loader's workers, which Ctrl-C reaches too: they have to live until the checkpoint is written."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def stop_request() -> Iterator[Callable[[], bool]]:
     """Yield a function that says whether a stop was asked for.

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from embedtune import checkpoints, distributed
-from embedtune.errors import EmbedTuneError
+from embedtune.errors import SHOWN_PROBLEMS, EmbedTuneError
 from embedtune.optimisation import Optimisation, StepResult
 from embedtune.stopping import stop_request
 from embedtune.training_bar import TrainingBar
@@ -92,16 +92,18 @@ class Record:
     """What has happened so far; a checkpoint carries it.
 
     `log` lines have step, epoch, loss, accuracy (means since the line before), learning_rate, grad_norm; `evaluations`
-    have step, epoch and the dev measures, `scores` each one's per question. `tokens` are this process's, padding not
-    counted.
+    have step, epoch and the dev measures, `scores` each one's per question. `questions` and `tokens` are those that
+    this process has read, repeats counted, padding not.
     """
 
     step: int = 0
     log: list[dict[str, float]] = field(default_factory=list)
     evaluations: list[dict[str, float]] = field(default_factory=list)
     scores: list[list[float]] = field(default_factory=list)
-    window: list[list[float]] = field(default_factory=list)  # [loss, accuracy] of the steps since the last line
+    window: list[list[float]] = field(default_factory=list)  # figures of the steps since the last line
+    epoch_losses: list[list[float]] = field(default_factory=list)  # [sum of losses, steps] of each epoch
     best_step: int | None = None
+    questions: int = 0
     seconds: float = 0.0
     tokens: int = 0
 
@@ -127,13 +129,13 @@ def train(
         while record.step < steps and not (evaluation and _out_of_patience(record, evaluation)):
             started = time.perf_counter()
             step_batches = list(islice(batches, schedule.batches_of(record.step)))
-            result = optimisation.step(step_batches, record.step, stop())
+            result = optimisation.step(step_batches, record.step, stop)
             _refuse_bad_loss(result, record, steps, step_batches, saving)
             seconds = time.perf_counter() - started
-            _note(record, result, step_batches, seconds)
+            _note(record, result, step_batches, seconds, schedule)
             bar.advance(result, schedule.plan.processes * sum(len(b["query_ids"]) for b in step_batches) / seconds)
-            if record.step % logging_steps == 0 or record.step == steps:
-                bar.log(_close_window(record, result, schedule))
+            if record.step % logging_steps == 0:
+                bar.log(_close_window(record, schedule))
             improved = False
             if evaluation and schedule.is_due(record.step, evaluation.strategy, evaluation.every):
                 improved = _evaluate(record, evaluation, schedule)
@@ -145,26 +147,33 @@ def train(
                     f"stopped after step {record.step} of {steps}, which is saved in "
                     f"{saving.checkpoint(record.step)}; `dvc repro` goes on from there"
                 )
+        if record.window:
+            bar.log(_close_window(record, schedule))
 
 
-def _note(record: Record, result: StepResult, batches: list[Batch], seconds: float) -> None:
+def _note(record: Record, result: StepResult, batches: list[Batch], seconds: float, schedule: Schedule) -> None:
+    if record.step % schedule.epoch_steps == 0:
+        record.epoch_losses.append([0.0, 0])
+    record.epoch_losses[-1][0] += result.loss
+    record.epoch_losses[-1][1] += 1
     record.step += 1
     record.seconds += seconds
-    record.window.append([result.loss, result.accuracy])
+    record.window.append([result.loss, result.accuracy, result.learning_rate, result.gradient_norm])
     for batch in batches:
+        record.questions += len(batch["query_ids"])
         record.tokens += int(batch["queries"]["attention_mask"].sum() + batch["passages"]["attention_mask"].sum())
 
 
-def _close_window(record: Record, result: StepResult, schedule: Schedule) -> dict[str, float]:
-    """A new log line: the means of the steps since the last one."""
-    losses, accuracies = zip(*record.window, strict=True)
+def _close_window(record: Record, schedule: Schedule) -> dict[str, float]:
+    """A new log line: mean loss and accuracy of the steps since the last one, rate and gradient of the newest."""
+    losses, accuracies, learning_rates, norms = zip(*record.window, strict=True)
     line = {
         "step": record.step,
         "epoch": record.step / schedule.epoch_steps,
         "loss": sum(losses) / len(losses),
         "accuracy": sum(accuracies) / len(accuracies),
-        "learning_rate": result.learning_rate,
-        "grad_norm": result.gradient_norm,
+        "learning_rate": learning_rates[-1],
+        "grad_norm": norms[-1],
     }
     record.log.append(line)
     record.window.clear()
@@ -200,14 +209,16 @@ def _save(optimisation: Optimisation, record: Record, saving: Saving) -> None:
 
 
 def _refuse_bad_loss(result: StepResult, record: Record, steps: int, batches: list[Batch], saving: Saving) -> None:
-    """End a training whose loss is NaN or infinite: what follows would be wasted."""
-    if math.isfinite(result.loss):
+    """End a training whose loss or gradient is NaN or infinite: what follows would be wasted."""
+    if result.finite:
         return
     own = [query for batch in batches for query in batch["query_ids"]]
     questions = [query for part in distributed.gather_objects(own) for query in part]
+    shown = ", ".join(questions[:SHOWN_PROBLEMS]) + (" and others" if len(questions) > SHOWN_PROBLEMS else "")
     last = checkpoints.whole(saving.run)[-1:]
+    what = f"loss is {result.loss}" if not math.isfinite(result.loss) else f"gradient's norm is {result.gradient_norm}"
     raise EmbedTuneError(
-        f"the loss is {result.loss} at step {record.step + 1} of {steps}, on the questions {', '.join(questions)}; "
-        f"the last good checkpoint is {last[0] if last else 'none'}; "
+        f"the {what} at step {record.step + 1} of {steps}, on the questions {shown}; that step was not taken, and the "
+        f"last good checkpoint is {last[0] if last else 'none'}; "
         "lower train.learning_rate, or write `train.precision: bf16` or `fp32`"
     )

@@ -23,7 +23,7 @@ from embedtune.passages import Passages
 from embedtune.seeds import generator
 from embedtune.tokenization import Frame
 
-GROUPED_BATCHES = 50  # batches whose questions are sorted by length together; more would leave less to chance
+GROUPED_BATCHES = 50  # at most so many batches' questions are sorted by length together: the rest is left to chance
 
 
 class Group(TypedDict):
@@ -202,7 +202,8 @@ class Batches(Sampler[list[int]]):
     """The keys of one process's batches of a whole run, from batch `first` on.
 
     An epoch's order is drawn from (seed, epoch). With `lengths` (one a question) questions of like length share a
-    batch: the order is sorted by length within runs of 50 batches, and the batches shuffled.
+    batch: the order is sorted by length within runs of a quarter of the epoch, or of 50 batches if that is less, and
+    the batches shuffled.
     """
 
     def __init__(
@@ -241,11 +242,12 @@ class Batches(Sampler[list[int]]):
         if self.lengths is None:
             return order
         size = self.plan.batch_size * self.plan.processes
-        runs = [order[i : i + GROUPED_BATCHES * size] for i in range(0, len(order), GROUPED_BATCHES * size)]
-        order = np.concatenate([run[np.argsort(-self.lengths[run], kind="stable")] for run in runs])
-        whole = len(order) // size * size
-        shuffled = order[:whole].reshape(-1, size)[rng.permutation(whole // size)].ravel()
-        return np.concatenate([shuffled, order[whole:]])
+        batches = len(order) // size
+        order, rest = order[: batches * size], order[batches * size :]
+        together = size * min(GROUPED_BATCHES, max(1, batches // 4))
+        runs = [order[i : i + together] for i in range(0, len(order), together)]
+        grouped = np.concatenate([run[np.argsort(-self.lengths[run], kind="stable")] for run in runs] or [order])
+        return np.concatenate([grouped.reshape(-1, size)[rng.permutation(batches)].ravel(), rest])
 
 
 def collate(groups: list[Group], pad_id: int, multiple_of: int) -> Batch:

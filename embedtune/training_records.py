@@ -20,21 +20,20 @@ def loss_curve(log: list[dict[str, float]]) -> pd.DataFrame:
 
 def summary(trained: Trained, questions: int) -> dict[str, Any]:
     """What metrics/training.json says; the same on every run of the same parameters and data."""
-    record, plan = trained.record, trained.schedule.plan
+    record, schedule = trained.record, trained.schedule
+    plan = schedule.plan
     curve = pd.DataFrame(record.log)
-    by_epoch = curve.groupby((curve["epoch"] - 1e-9).astype(int) + 1)["loss"].mean()
-    parameters = list(trained.backbone.parameters())
     return {
         "questions": questions,
         "questions_left_out_of_an_epoch": plan.left_out,
-        "batch_size": plan.batch_size * plan.processes * trained.schedule.accumulation,
+        "batch_size": plan.batch_size * plan.processes * min(schedule.accumulation, plan.batches),
         "steps": record.step,
         "first_loss": curve["loss"].iloc[0],
         "last_loss": curve["loss"].iloc[-1],
         "last_accuracy": curve["accuracy"].iloc[-1],
-        "loss_of_epoch": {str(epoch): float(loss) for epoch, loss in by_epoch.items()},
+        "loss_of_epoch": {str(epoch): loss / steps for epoch, (loss, steps) in enumerate(record.epoch_losses, start=1)},
         **({"best_step": record.best_step} if record.best_step is not None else {}),
-        "parameters": sum(p.numel() for p in parameters),
+        "parameters": sum(hardware.weights_in(parameter) for parameter in trained.backbone.parameters()),
         "trained_parameters": trained.trained_parameters,
     }
 
@@ -44,21 +43,19 @@ def cost(trained: Trained, device: torch.device, precision: str, sequences_per_q
 
     Seconds are those of steps, evaluations and checkpoints apart; of a continued training, of all its parts.
     """
-    record, schedule = trained.record, trained.schedule
-    questions = record.step * schedule.plan.batch_size * schedule.plan.processes * schedule.accumulation
-    sequences = questions / schedule.plan.processes * sequences_per_question
-    length = record.tokens / max(1.0, sequences)
+    record, processes = trained.record, trained.schedule.plan.processes
+    length = record.tokens / (record.questions * sequences_per_question)
     flops = hardware.training_flops(trained.backbone, trained.backbone.config, record.tokens, length)
     rate = hardware.matrix_rate(device, precision)
     return {
         "seconds": record.seconds,
-        "questions_per_second": questions / record.seconds,
+        "questions_per_second": processes * record.questions / record.seconds,
         "tokens_per_second_of_a_process": record.tokens / record.seconds,
         **hardware.peak_bytes(device),
         "flops_per_second_of_a_process": flops / record.seconds,
         "matrix_flops_per_second": rate,
         "share_of_matrix_rate": flops / record.seconds / rate,
-        "processes": schedule.plan.processes,
+        "processes": processes,
         "hardware": hardware.name(device),
         "precision": precision,
     }

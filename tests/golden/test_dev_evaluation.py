@@ -103,10 +103,11 @@ def test_training_stops_after_so_many_evaluations_without_a_better_one(
     base: Path, data: Data, dev: DevSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int, last: int
 ) -> None:
     scripted(monkeypatch, [0.1, 0.5, 0.5, 0.4, 0.3, 0.2])
-    options = {"eval_strategy": "steps", "early_stopping_patience": patience}
+    options = {"eval_strategy": "steps", "early_stopping_patience": patience, "logging_steps": 5}
     trained = run(base, training_set(base, data), tmp_path, dev=dev, **options)
     assert trained.record.step == last
     assert trained.record.best_step == 4
+    assert [line["step"] for line in trained.record.log] == [*range(5, last + 1, 5), *([last] if last % 5 else [])]
 
 
 def test_evaluating_changes_nothing_else(base_with_dropout: Path, data: Data, dev: DevSet, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "masked": {"mask_false_negatives": True, "false_negative_margin": 0.1},
     "in chunks": {"sub_batch_size": 3},
     "accumulated": {"gradient_accumulation_steps": 2},
+    "group": {"negatives": "group"},
+    "distilled": {"distillation": True, "matryoshka_dims": [32, 128]},
+    "lora": {"method": "lora"},
     "incomplete batches": {"dataloader_drop_last": False},
 }
 
@@ -44,7 +48,13 @@ def small_run(base: Path, data: Data, scratch: Path, **options: Any) -> dict[str
 
     distributed.add_up_gradients = noting
     try:
-        trained = run(base, training_set(base, data), scratch, num_train_epochs=1, **options)
+        distillation = options.pop("distillation", False)
+        rows = [
+            replace(row, positive_scores=[2.0], negative_scores=[float(i) for i in range(len(row.negatives))])
+            for row in data.rows
+        ]
+        questions = training_set(base, replace(data, rows=rows), distillation=distillation)
+        trained = run(base, questions, scratch, num_train_epochs=1, **options)
     finally:
         distributed.add_up_gradients = add_up
     return {"gradients": first, "log": trained.record.log}

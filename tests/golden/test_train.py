@@ -27,6 +27,7 @@ from embedtune.model import Settings, read_settings
 from embedtune.passages import Passages
 from embedtune.tokenization import Frame
 from embedtune.training_data import Batches, BatchPlan, MinedRow, TrainingSet, collate
+from embedtune.training_records import cost, summary
 from tests.golden.training import (
     OPTIONS,
     PASSAGE_MAX_LEN,
@@ -330,6 +331,45 @@ def test_distillation_without_all_scores_names_the_question(
 def test_a_group_is_the_same_each_time_it_is_drawn_in_whatever_order(drawn: TrainingSet) -> None:
     forward = [group_numbers(drawn[key]) for key in range(400)]
     assert [group_numbers(drawn[key]) for key in reversed(range(400))] == forward[::-1]
+
+
+def test_a_gradient_that_is_not_finite_stops_the_training_before_its_step(
+    tmp_path: Path, base: Path, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the last of four steps, with a loss that is finite."""
+    clip = torch.nn.utils.clip_grad_norm_
+    norms: list[torch.Tensor] = []
+
+    def clipping(parameters: list[torch.nn.Parameter], most: float) -> torch.Tensor:
+        norms.append(clip(parameters, most))
+        return norms[-1] if len(norms) < 4 else torch.tensor(float("inf"))
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clipping)
+    with pytest.raises(EmbedTuneError, match=r"the gradient's norm is inf at step 4 of 4.*step-000003"):
+        run(base, training_set(base, data), tmp_path, num_train_epochs=1, save_strategy="steps", save_steps=1)
+
+
+@pytest.mark.parametrize(("accumulation", "batch_size"), [(1, 8), (3, 24), (16, 32)])
+def test_the_records_count_what_was_read(
+    tmp_path: Path, base: Path, data: Data, accumulation: int, batch_size: int
+) -> None:
+    """Four batches of eight an epoch; the fifth, of five questions, is dropped."""
+    trained = run(base, training_set(base, data), tmp_path, gradient_accumulation_steps=accumulation, logging_steps=3)
+    record = summary(trained, QUESTIONS)
+    assert (record["batch_size"], record["questions_left_out_of_an_epoch"]) == (batch_size, 5)
+    assert trained.record.questions == 3 * 32
+    every_step = run(base, training_set(base, data), tmp_path, gradient_accumulation_steps=accumulation)
+    steps = every_step.schedule.epoch_steps
+    for epoch in range(3):
+        losses = [line["loss"] for line in every_step.record.log[epoch * steps : (epoch + 1) * steps]]
+        assert record["loss_of_epoch"][str(epoch + 1)] == pytest.approx(np.mean(losses))
+    figures = cost(trained, torch.device("cpu"), "fp32", sequences_per_question=5)
+    assert figures["questions_per_second"] == pytest.approx(96 / trained.record.seconds)
+    assert 0 < figures["share_of_matrix_rate"] < 1
+    weights = 2 * (4 * 128 * 128 + 2 * 128 * 512)
+    length = trained.record.tokens / (96 * 5)
+    flops = trained.record.tokens * (6 * weights + 12 * 2 * 128 * length)
+    assert figures["flops_per_second_of_a_process"] == pytest.approx(flops / trained.record.seconds)
 
 
 def test_group_size_one_trains_with_in_batch_negatives_alone(tmp_path: Path, base: Path, data: Data) -> None:

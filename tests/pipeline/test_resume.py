@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -24,6 +25,7 @@ TRAINING = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps",
 
 def train(root: str, output: str) -> None:
     """The stage, in a process forked from one that has imported everything."""
+    os.setpgid(0, 0)
     os.chdir(root)
     with Path(output).open("a") as file:
         os.dup2(file.fileno(), 1)
@@ -100,14 +102,16 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_bits(
     assert resumed >= KILLS // 4, "else the moments were too early to show anything"
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(
-    trainable: Project, expected: tuple[dict[str, str], float], start: Any, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_ctrl_c_saves_and_says_how_to_go_on(trainable: Project, start: Any, tmp_path: Path, workers: int) -> None:
+    """A terminal sends it to the whole process group, the data loader's workers too."""
     project = copy(trainable, tmp_path / "project")
-    project.edit(train={"save_strategy": "no", "eval_strategy": "no"})
+    shutil.rmtree(project.root / "logs" / "tensorboard")
+    training = {"save_strategy": "no", "eval_strategy": "no", "dataloader_num_workers": workers}
+    project.edit(train=training | {"num_train_epochs": 6})
     process, output = start(project)
-    wait_for_steps(output)
-    os.kill(process.pid, signal.SIGINT)
+    wait_for_steps(project, process)
+    os.killpg(process.pid, signal.SIGINT)
     process.join()
     said = output.read_text()
     assert process.exitcode == 1
@@ -117,8 +121,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     assert "going on from step" in finish(start, project)
 
 
-def wait_for_steps(output: Path) -> None:
-    while not (output.exists() and "TensorBoard" in output.read_text()):
+def wait_for_steps(project: Project, process: Any) -> None:
+    while process.is_alive() and not list(project.root.glob("logs/tensorboard/*/events*")):
         time.sleep(0.01)
     time.sleep(0.5)
 

@@ -100,6 +100,10 @@ WRONG_VALUES = {
     "number-word": ({"train.learning_rate": "low"}, "train.learning_rate: expected a number above 0, got 'low'"),
     "number-null": ({"train.learning_rate": "null"}, "train.learning_rate: expected a number above 0, got null"),
     "number-list": ({"train.learning_rate": "[1]"}, "train.learning_rate: expected a number above 0, got [1]"),
+    "nothing-to-distil": (
+        {"train.distillation": "true", "train.train_group_size": "1"},
+        "train.distillation: expected false with train.train_group_size: 1, where there is nothing to score",
+    ),
     "count-zero": (
         {"train.num_train_epochs": "0"},
         "train.num_train_epochs: expected a whole number of 1 or more, got 0",
