@@ -52,6 +52,7 @@ format: setup
 bench: setup
 	python -m benchmarks.segmenting
 	python -m benchmarks.encoding
+	python -m benchmarks.training
 	python -m benchmarks.pipeline
 
 clean:

@@ -96,6 +96,25 @@ def speed_table(chinese: bool) -> str:
     workloads = _result("encoding")["workloads"].values()
     for peer, title in PEERS.items():
         rows.append([title[chinese], " / ".join(f"{workload['time_over'][peer]:.2f}" for workload in workloads)])
+    if (RESULTS / "training.json").exists():
+        training = _result("training")
+        sizes = training["steps"].values()
+        floor = " / ".join(f"{size['time_over_floor']:.2f}" for size in sizes)
+        peer = " / ".join(f"{1 / size['FlagEmbedding_over_embedtune']:.2f}" for size in sizes)
+        cache = f"{training['grad_cache']['time_over_two_forwards_and_a_backward']:.2f}"
+        rows += [
+            ["训练一步，相对现成张量" if chinese else "a training step over ready tensors", floor],
+            [
+                "训练一步，相对 FlagEmbedding 的命令行" if chinese else "a training step over FlagEmbedding's command",
+                peer,
+            ],
+            [
+                "GradCache 的一步，相对两次前向与一次反向"
+                if chinese
+                else "a GradCache step over two forwards and a backward",
+                cache,
+            ],
+        ]
     head = ["用时之比（小于 1 即更快）", "×"] if chinese else ["time, as a ratio (below 1 is faster)", "×"]
     return _table(head, rows)
 
