@@ -14,13 +14,13 @@ import torch
 from transformers import AutoModel, PreTrainedModel
 
 from embedtune.errors import EmbedTuneError
+from embedtune.model import POOLER
 from embedtune.progress import quiet_transformers
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
 ADAPTER_CONFIG = "adapter_config.json"
-POOLERS = ["pooler"]  # BERT's head for next-sentence prediction, which no embedding passes through
 
 
 def load_for_training(
@@ -63,7 +63,7 @@ def load_for_training(
         lora_alpha=lora_alpha,
         lora_dropout=lora_dropout,
         target_modules=lora_target_modules or "all-linear",
-        exclude_modules=[name for name, _ in model.named_modules() if name.split(".")[0] in POOLERS] or None,
+        exclude_modules=[name for name, _ in model.named_modules() if name.split(".")[0] == POOLER] or None,
     )
     return get_peft_model(model, config)
 

@@ -9,7 +9,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 
 from embedtune import files
 from embedtune.errors import EmbedTuneError
-from embedtune.model import Settings, pooling_modes, save_weights, write_settings
+from embedtune.model import POOLER, Settings, pooling_modes, save_weights, write_settings
 from embedtune.progress import quiet_transformers
 
 UNLIMITED = 1_000_000  # a tokenizer without a limit of its own gives a huge number
@@ -34,7 +34,7 @@ def prepare_model(
         tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise EmbedTuneError(f"{source}: cannot be loaded as a model: {error}") from error
-    missing = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
+    missing = sorted(key for key in loading["missing_keys"] if not key.startswith(f"{POOLER}."))
     if missing:
         raise EmbedTuneError(
             f"{source}: {len(missing)} weights that the architecture {type(model).__name__} needs are missing, such as "

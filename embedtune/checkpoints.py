@@ -65,6 +65,11 @@ def whole(run: Path) -> list[Path]:
     return [path for path in sorted(run.glob("step-*")) if _is_whole(path)]
 
 
+def last(run: Path) -> Path | None:
+    """The run's newest whole checkpoint."""
+    return next(reversed(whole(run)), None)
+
+
 def _is_whole(checkpoint: Path) -> bool:
     try:
         sizes = files.read_json(checkpoint / COMPLETE)

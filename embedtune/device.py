@@ -8,6 +8,8 @@ import torch
 
 from embedtune.errors import EmbedTuneError
 
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}  # by params.yaml's names
+
 
 def pick_device() -> torch.device:
     """The CUDA GPU that torchrun gave this process, or the first one; else Apple's GPU, else the CPU."""
@@ -20,7 +22,7 @@ def encoding_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The dtype of weights and activations when encoding: auto is fp16 on a GPU, fp32 elsewhere."""
     if precision == "auto":
         precision = "fp16" if device.type == "cuda" else "fp32"
-    return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    return DTYPES[precision]
 
 
 def training_precision(precision: str, device: torch.device) -> str:

@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader
 from embedtune import checkpoints, cli, distributed
 from embedtune.adapters import load_for_training, load_weights, trained_parameters
 from embedtune.dev_evaluation import DevSet, hard_to_tell_apart
-from embedtune.device import pick_device
+from embedtune.device import DTYPES, pick_device
 from embedtune.encode import pad_token_id
 from embedtune.errors import EmbedTuneError
 from embedtune.model import Settings, save_trained
-from embedtune.optimisation import AUTOCAST, Optimisation
+from embedtune.optimisation import Optimisation
 from embedtune.stopping import ignore_ctrl_c
 from embedtune.train import Evaluation, Record, Saving, Schedule, train
 from embedtune.training_data import Batch, Batches, BatchPlan, TrainingSet, collate
@@ -98,7 +98,7 @@ def fine_tune(
         )
     schedule = Schedule(plan, num_train_epochs, gradient_accumulation_steps)
     device = pick_device()
-    last = checkpoints.whole(run)[-1] if distributed.is_main() and checkpoints.whole(run) else None
+    last = checkpoints.last(run) if distributed.is_main() else None
     torch.manual_seed(seed)  # of an adapter's first weights
     backbone = load_for_training(
         base,
@@ -108,7 +108,7 @@ def fine_tune(
         lora_dropout=lora_dropout,
         lora_target_modules=lora_target_modules,
         qlora_bits=qlora_bits,
-        compute_dtype=AUTOCAST.get(precision, torch.float32),
+        compute_dtype=DTYPES[precision],
         device=device,
         checkpoint=last,
     )

@@ -10,6 +10,9 @@ import time
 import torch
 from transformers import PretrainedConfig
 
+from embedtune.device import DTYPES
+from embedtune.model import POOLER
+
 SECONDS = 0.3  # of measuring
 
 
@@ -37,7 +40,7 @@ def training_flops(
     """
     tables = {id(m.weight) for m in backbone.modules() if isinstance(m, torch.nn.Embedding)}
     named = [(name, p) for name, p in backbone.named_parameters() if p.ndim > 1 and id(p) not in tables]
-    matrices = [p for name, p in named if "pooler" not in name.split(".")]  # BERT's, which no embedding passes through
+    matrices = [p for name, p in named if POOLER not in name.split(".")]
     weights = sum(weights_in(p) * (6 if p.requires_grad else 4) for p in matrices)
     attention: float = 12 * config.num_hidden_layers * config.hidden_size * tokens_per_sequence
     return tokens * (weights + attention)
@@ -50,9 +53,8 @@ def weights_in(parameter: torch.nn.Parameter) -> int:
 
 def matrix_rate(device: torch.device, precision: str) -> float:
     """Floating-point operations a second of a square matrix product in `precision`, measured here and now."""
-    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
     size = 8192 if device.type == "cuda" else 1024
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    a, b = (torch.randn(size, size, device=device, dtype=DTYPES[precision]) for _ in range(2))
 
     def run(times: int) -> float:
         started = time.perf_counter()

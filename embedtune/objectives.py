@@ -6,12 +6,14 @@ D dimensions. Scores and softmax are FlagEmbedding's, in fp32.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
 from torch.nn.functional import normalize
+from torch.utils.checkpoint import checkpoint
 
 IGNORED = float("-inf")
 
@@ -30,6 +32,11 @@ class Candidates:
     excluded: torch.Tensor | None = None
     teacher: torch.Tensor | None = None
 
+    def of(self, queries: slice) -> Candidates:
+        """The same for some of the queries."""
+        excluded, teacher = (None if x is None else x[queries] for x in (self.excluded, self.teacher))
+        return Candidates(self.target[queries], self.group_size, excluded, teacher)
+
 
 def contrastive_loss(
     embedder: AbsEmbedderModel,
@@ -40,6 +47,7 @@ def contrastive_loss(
     matryoshka_dims: Sequence[int] = (),
     group_only: bool = False,
     false_negative_margin: float | None = None,
+    queries_at_once: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(mean loss, number of queries whose positive scored highest) of queries (B, D) and passages (P, D).
 
@@ -49,7 +57,42 @@ def contrastive_loss(
     Zhang et al. 2025). With `matryoshka_dims` the loss is the mean over the embedding's first m numbers, for each m
     (Kusupati et al. 2022). With a teacher, the cross entropy against the softmax of its scores over the group is
     added, as in FlagEmbedding's `kl_div`.
+
+    Of the scores (B, P) only the rows of `queries_at_once` queries are held (None: all); the backward pass computes
+    them again (Inf-CL, Cheng et al. 2024, tiles the loss in the same way).
     """
+    loss_of = functools.partial(
+        _loss_of_all,
+        embedder,
+        passages=passages,
+        matryoshka_dims=matryoshka_dims,
+        group_only=group_only,
+        false_negative_margin=false_negative_margin,
+    )
+    if queries_at_once is None or queries_at_once >= len(queries):
+        return loss_of(queries, candidates=candidates)
+    loss, correct = torch.zeros_like(queries[0, 0]), torch.zeros((), device=queries.device)
+    for start in range(0, len(queries), queries_at_once):
+        rows = slice(start, start + queries_at_once)
+        some = queries[rows]
+        their_loss, their_correct = checkpoint(
+            loss_of, some, candidates=candidates.of(rows), use_reentrant=False, preserve_rng_state=False
+        )
+        loss = loss + their_loss * (len(some) / len(queries))
+        correct = correct + their_correct
+    return loss, correct
+
+
+def _loss_of_all(
+    embedder: AbsEmbedderModel,
+    queries: torch.Tensor,
+    *,
+    passages: torch.Tensor,
+    candidates: Candidates,
+    matryoshka_dims: Sequence[int],
+    group_only: bool,
+    false_negative_margin: float | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
     sizes = tuple(matryoshka_dims) or (queries.shape[1],)
     losses, correct = [], torch.zeros((), device=queries.device)
     for size in sizes:

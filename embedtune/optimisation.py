@@ -14,12 +14,11 @@ from transformers import get_scheduler
 
 from embedtune import cli, distributed
 from embedtune.adapters import trained_parameters
+from embedtune.device import DTYPES
 from embedtune.errors import EmbedTuneError
 from embedtune.grad_cache import ChunkTooLargeError, accumulate_gradient, halved
 from embedtune.objectives import Candidates, contrastive_loss, relevant_elsewhere
 from embedtune.training_data import Batch
-
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Optimisation:
         self.optimizer = torch.optim.AdamW(groups, lr=learning_rate, fused=self.device.type in ("cpu", "cuda"))
         self.scheduler = get_scheduler(lr_scheduler_type, self.optimizer, math.ceil(warmup_ratio * steps), steps)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
-        self.autocast_dtype = AUTOCAST.get(precision)
+        self.dtype = DTYPES[precision]
 
     def step(self, batches: list[Batch], number: int, stop: Callable[[], bool] = lambda: False) -> StepResult:
         """Take step `number` on the mean loss of `batches`, this process's part of each.
@@ -132,9 +131,9 @@ class Optimisation:
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Mixed precision for the model's passes; weights, scores and loss stay in fp32."""
-        if self.autocast_dtype is None:
+        if self.dtype == torch.float32:
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self.autocast_dtype)
+        return torch.autocast(self.device.type, self.dtype)
 
     def _gradient(self, batch: Batch, step: int, index: int, batches: int) -> torch.Tensor:
         """Add one batch's share of the step's gradient; (loss, accuracy) as this process's shares of the means."""
@@ -150,6 +149,7 @@ class Optimisation:
                 matryoshka_dims=self.matryoshka_dims,
                 group_only=self.negatives == "group",
                 false_negative_margin=self.false_negative_margin,
+                queries_at_once=self.sub_batch_size,
             )
             return loss * share, correct * (share / len(queries))
 

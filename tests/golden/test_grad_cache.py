@@ -43,9 +43,11 @@ def batch(base: Path, data: Data) -> Batch:
     return collate(groups, pad_token_id(base), multiple_of=1)
 
 
-def loss_for(embedder: BiEncoderOnlyEmbedderModel) -> Callable[..., Any]:
+def loss_for(embedder: BiEncoderOnlyEmbedderModel, queries_at_once: int | None = None) -> Callable[..., Any]:
     candidates = Candidates(torch.arange(QUERIES) * GROUP, GROUP)
-    return lambda queries, passages: contrastive_loss(embedder, queries, passages, candidates)
+    return lambda queries, passages: contrastive_loss(
+        embedder, queries, passages, candidates, queries_at_once=queries_at_once
+    )
 
 
 def result(
@@ -57,7 +59,7 @@ def result(
         embedder,
         batch["queries"],
         batch["passages"],
-        loss_for(embedder),
+        loss_for(embedder, sub_batch_size),
         sub_batch_size=sub_batch_size,
         seed=(seed,),
     )
@@ -109,7 +111,7 @@ def test_a_second_batch_is_added_to_the_gradient(base: Path, batch: Batch) -> No
     embedder = embedder_of(base)
     for _ in range(2):
         accumulate_gradient(
-            embedder, batch["queries"], batch["passages"], loss_for(embedder), sub_batch_size=5, seed=(1,)
+            embedder, batch["queries"], batch["passages"], loss_for(embedder, 5), sub_batch_size=5, seed=(1,)
         )
     twice = {n: p.grad / 2 for n, p in embedder.named_parameters() if p.grad is not None}
     assert largest_difference(twice, result(base, batch, 5)[1]) < 1e-6

@@ -74,7 +74,10 @@ def test_loss_and_accuracy_by_hand() -> None:
 @pytest.mark.parametrize("in_batch", [True, False])
 @pytest.mark.parametrize("distilled", [True, False])
 @pytest.mark.parametrize("dims", [[], [4, 16], [8]])
-def test_loss_and_gradient_equal_flag_embeddings(in_batch: bool, distilled: bool, dims: list[int]) -> None:
+@pytest.mark.parametrize("queries_at_once", [None, 1, 2, 5])
+def test_loss_and_gradient_equal_flag_embeddings(
+    in_batch: bool, distilled: bool, dims: list[int], queries_at_once: int | None
+) -> None:
     vectors = unnormalized()
     teacher = torch.randn(BATCH, GROUP, generator=torch.Generator().manual_seed(1)) if distilled else None
     theirs = flag_embedding(
@@ -89,6 +92,7 @@ def test_loss_and_gradient_equal_flag_embeddings(in_batch: bool, distilled: bool
         candidates(teacher=teacher),
         matryoshka_dims=dims,
         group_only=not in_batch,
+        queries_at_once=queries_at_once,
     )
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
     for our_gradient, their_gradient in zip(gradients(ours, vectors), gradients(theirs, vectors), strict=True):
@@ -101,11 +105,13 @@ def test_a_matryoshka_dimension_that_is_the_whole_is_the_plain_loss() -> None:
     assert contrastive_loss(embedder(0.05), *vectors, candidates(), matryoshka_dims=[WIDTH]) == plain
 
 
-def test_what_is_excluded_has_no_part_in_loss_or_gradient() -> None:
+@pytest.mark.parametrize("queries_at_once", [None, 2])
+def test_what_is_excluded_has_no_part_in_loss_or_gradient(queries_at_once: int | None) -> None:
     queries, passages = embeddings()
     excluded = torch.zeros(BATCH, BATCH * GROUP, dtype=torch.bool)
     excluded[1, 6] = excluded[1, 7] = excluded[4, 0] = True
-    loss, _ = contrastive_loss(embedder(0.05), queries, passages, candidates(excluded=excluded))
+    known = candidates(excluded=excluded)
+    loss, _ = contrastive_loss(embedder(0.05), queries, passages, known, queries_at_once=queries_at_once)
     scores = (queries @ passages.T / 0.05).detach().double().numpy()
     by_hand = []
     for query, row in enumerate(scores):
@@ -134,6 +140,18 @@ def test_passages_above_the_positive_by_the_margin_are_excluded(margin: float, g
     assert taken_out or (margin, group_only) == (0.5, True), "else it shows nothing"
     assert loss.item() == pytest.approx(np.mean(by_hand), abs=1e-5)
     assert margin or correct == BATCH
+
+
+def test_scores_of_so_many_queries_exist_at_a_time_and_the_right_ones_are_counted() -> None:
+    """Forward and backward: five queries, two at once."""
+    seen: list[torch.Size] = []
+    model, vectors = embedder(0.05), embeddings()
+    compute_score = model.compute_score
+    model.compute_score = lambda *sides: seen.append(sides[0].shape) or compute_score(*sides)
+    loss, correct = contrastive_loss(model, *vectors, candidates(), queries_at_once=2)
+    gradients(loss, vectors)
+    assert sorted(shape[0] for shape in seen) == [1, 1, 2, 2, 2, 2]
+    assert correct == contrastive_loss(embedder(0.05), *vectors, candidates())[1]
 
 
 def test_relevant_documents_of_other_groups_are_marked() -> None:
