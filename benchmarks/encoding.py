@@ -104,7 +104,7 @@ def setup(folder: Path, name: str) -> tuple[list[str], Callable[[], Any], Callab
     import torch
 
     from embedtune import embeddings, files
-    from embedtune.encode import encode, length_sorted_batches, load_encoder, pad
+    from embedtune.encode import batch_size, encode, load_encoder, longest_first, pad
     from embedtune.passages import open_passages
     from embedtune.tokenization import frame, load_tokenizer
 
@@ -131,10 +131,11 @@ def setup(folder: Path, name: str) -> tuple[list[str], Callable[[], Any], Callab
 
     passages = open_passages(store)
     lengths = passages.token_count + around.length
-    batches = [
-        [torch.from_numpy(a) for a in pad([around.around(passages.tokens(i), MAX_TOKENS) for i in rows], 0)]
-        for rows in length_sorted_batches(lengths, BATCH_TOKENS)
-    ]
+    order, batches = longest_first(lengths), []
+    while len(order):
+        rows, order = np.split(order, [batch_size(int(lengths[order[0]]), BATCH_TOKENS)])
+        sequences = [around.around(passages.tokens(i), MAX_TOKENS) for i in rows]
+        batches.append([torch.from_numpy(array) for array in pad(sequences, 0)])
 
     @torch.inference_mode()
     def bare_forward() -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from embedtune import distributed
 from embedtune.corpus import Query
 from embedtune.encode import encode
-from embedtune.errors import EmbedTuneError
 from embedtune.measures import per_query_scores
 from embedtune.model import Settings
 from embedtune.passages import Passages
@@ -58,12 +54,12 @@ class DevSet:
             mine = np.array_split(np.arange(len(sequences)), distributed.world_size())[distributed.rank()]
             out = np.empty((len(mine), backbone.config.hidden_size), dtype=np.float16)
             lengths = np.array([len(sequences[i]) for i in mine], dtype=np.int64)
-            _encode_in_memory(
+            encode(
                 backbone,
                 lambda i: sequences[mine[i]],
                 lengths,
                 out,
-                batch_tokens,
+                batch_tokens=batch_tokens,
                 pooling=settings.pooling,
                 normalized=settings.normalize,
                 pad_id=pad_id,
@@ -88,24 +84,6 @@ class DevSet:
     def _passages_each(self) -> NDArray[np.int64]:
         first = self.passages.first_passage
         return first[self.documents + 1] - first[self.documents]
-
-
-def _encode_in_memory(
-    backbone: PreTrainedModel,
-    sequence: Callable[[int], NDArray[np.integer]],
-    lengths: NDArray[np.integer],
-    out: NDArray[np.floating],
-    batch_tokens: int,
-    **options: Any,
-) -> None:
-    """As `encode`, in smaller batches where memory is short."""
-    try:
-        encode(backbone, sequence, lengths, out, batch_tokens=batch_tokens, **options)
-        return
-    except EmbedTuneError as error:
-        if not isinstance(error.__cause__, torch.OutOfMemoryError) or batch_tokens < lengths.max():
-            raise
-    _encode_in_memory(backbone, sequence, lengths, out, batch_tokens // 2, **options)
 
 
 def hard_to_tell_apart(evaluations: list[dict[str, float]], scores: list[list[float]], metric: str) -> list[int]:

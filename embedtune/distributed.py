@@ -97,12 +97,8 @@ def process_group() -> Iterator[None]:
 @contextlib.contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
     """As files.whole_directory, for all processes on one machine to write into together."""
-    if is_main():
-        with files.whole_directory(path) as partial:
-            yield from_main(partial)
-            wait()
-    else:
-        yield Path(from_main(path))
+    with files.whole_directory(path) if is_main() else contextlib.nullcontext(path) as partial:
+        yield from_main(partial)
         wait()
 
 

@@ -6,7 +6,7 @@ Results go to their own rows of the output, one batch behind the device, which i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
+from embedtune import cli
 from embedtune.errors import EmbedTuneError
 from embedtune.progress import bar, quiet_transformers
 
@@ -64,9 +65,9 @@ def encode(
     """Write the embeddings of n sequences to the rows of `out`, shape (n, d).
 
     `sequence(i)` gives whole token sequences of the lengths in `lengths`; a batch holds at most `batch_tokens` tokens,
-    padding included (but at least one sequence). `rows` (m,) says which of the n are encoded, None: all. Raises
-    EmbedTuneError for a text without tokens, and where memory is short or a vector not finite; `section` of params.yaml
-    is named there.
+    padding included (but at least one sequence), and half as many from where the device runs out of memory. `rows`
+    (m,) says which of the n are encoded, None: all. Raises EmbedTuneError for a text without tokens, one that does not
+    fit in memory by itself, and a vector that is not finite; `section` of params.yaml is named there.
     """
     if len(lengths) and not lengths.min():
         raise EmbedTuneError(
@@ -74,27 +75,52 @@ def encode(
             "take the text out of the data set"
         )
     rows = np.arange(len(lengths)) if rows is None else rows
+    rows = rows[longest_first(lengths[rows])]
     pending: tuple[NDArray[np.integer], torch.Tensor] | None = None
+    done = 0
     with bar(total=len(rows), unit=" texts", desc=description) as progress:
-        for places in length_sorted_batches(lengths[rows], batch_tokens):
-            batch = rows[places]
-            ids, mask = pad([sequence(row) for row in batch], pad_id)
-            input_ids = torch.from_numpy(ids).to(model.device, non_blocking=True)
-            attention_mask = torch.from_numpy(mask).to(model.device, non_blocking=True)
-            try:
-                hidden = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-            except torch.OutOfMemoryError as error:
-                raise EmbedTuneError(
-                    f"params.yaml: encode.batch_tokens: {batch_tokens} does not fit in GPU memory; halve it"
-                ) from error
-            vectors = pool(hidden, attention_mask, pooling)
-            vectors = normalize(vectors.float(), dim=-1) if normalized else vectors.float()
+        while done < len(rows):
+            longest = int(lengths[rows[done]])
+            batch = rows[done : done + batch_size(longest, batch_tokens)]
+            vectors = _embed(model, *pad([sequence(row) for row in batch], pad_id), pooling, normalized)
+            if vectors is None:
+                batch_tokens = _fewer_tokens(len(batch), longest, section, description)
+                continue
             if pending:
                 _store(pending, out, section)
             pending = batch, vectors
+            done += len(batch)
             progress.update(len(batch))
         if pending:
             _store(pending, out, section)
+
+
+def _embed(
+    model: PreTrainedModel, ids: NDArray[np.int64], mask: NDArray[np.int64], pooling: str, normalized: bool
+) -> torch.Tensor | None:
+    """Embeddings (batch, d) in fp32, on the device; None where its memory ran out."""
+    try:
+        input_ids = torch.from_numpy(ids).to(model.device, non_blocking=True)
+        attention_mask = torch.from_numpy(mask).to(model.device, non_blocking=True)
+        hidden = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        vectors = pool(hidden, attention_mask, pooling).float()
+        return normalize(vectors, dim=-1) if normalized else vectors
+    except torch.OutOfMemoryError:
+        return None
+
+
+def _fewer_tokens(texts: int, longest: int, section: str, description: str) -> int:
+    """The budget of batches after one of so many texts has not fitted in memory."""
+    if texts == 1:
+        raise EmbedTuneError(
+            f"a single text of {longest} tokens does not fit in the device's memory; lower segment.max_tokens in "
+            f"params.yaml, write `{section}.precision: bf16`, or free the device of other programs"
+        )
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    batch_tokens = texts * longest // 2
+    cli.say(f"{description}: out of memory; batches hold at most {batch_tokens} tokens from here on")
+    return batch_tokens
 
 
 def _store(pending: tuple[NDArray[np.integer], torch.Tensor], out: NDArray[np.floating], section: str) -> None:
@@ -109,14 +135,14 @@ def _store(pending: tuple[NDArray[np.integer], torch.Tensor], out: NDArray[np.fl
     out[rows] = values
 
 
-def length_sorted_batches(lengths: NDArray[np.integer], batch_tokens: int) -> Iterator[NDArray[np.intp]]:
-    """Row numbers in batches, longest first, each of at most `batch_tokens` tokens when padded."""
-    order = np.argsort(-lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        size = max(1, batch_tokens // max(1, int(lengths[order[start]])))
-        yield order[start : start + size]
-        start += size
+def longest_first(lengths: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Row numbers by falling length, equal ones in their order."""
+    return np.argsort(-lengths, kind="stable")
+
+
+def batch_size(longest: int, batch_tokens: int) -> int:
+    """How many sequences, padded to `longest` tokens, hold at most `batch_tokens`; at least one."""
+    return max(1, batch_tokens // max(1, longest))
 
 
 def pad(

@@ -215,10 +215,9 @@ def _refuse_bad_loss(result: StepResult, record: Record, steps: int, batches: li
     own = [query for batch in batches for query in batch["query_ids"]]
     questions = [query for part in distributed.gather_objects(own) for query in part]
     shown = ", ".join(questions[:SHOWN_PROBLEMS]) + (" and others" if len(questions) > SHOWN_PROBLEMS else "")
-    last = checkpoints.whole(saving.run)[-1:]
     what = f"loss is {result.loss}" if not math.isfinite(result.loss) else f"gradient's norm is {result.gradient_norm}"
     raise EmbedTuneError(
         f"the {what} at step {record.step + 1} of {steps}, on the questions {shown}; that step was not taken, and the "
-        f"last good checkpoint is {last[0] if last else 'none'}; "
+        f"last good checkpoint is {checkpoints.last(saving.run) or 'none'}; "
         "lower train.learning_rate, or write `train.precision: bf16` or `fp32`"
     )

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def train(params: Params, settings: Settings) -> None:
         fine_tune(BASE, settings, training_set, dev, run=run, tensorboard=tensorboard, **options)
         return
     with files.whole_directory(FINETUNED) as target, checkpoints.locked(run):
-        if not checkpoints.whole(run):
+        if not checkpoints.last(run):
             shutil.rmtree(tensorboard, ignore_errors=True)  # of an earlier run of the very same training
         trained = fine_tune(BASE, settings, training_set, dev, run=run, tensorboard=tensorboard, **options)
         if params.train.method == "full":
@@ -65,10 +66,9 @@ def train(params: Params, settings: Settings) -> None:
         else:
             save_trained(trained.backbone, BASE, target / "adapter")
             merge(BASE, target / "adapter", target)
-    record(trained, len(training_set))
     sequences = params.train.train_group_size + 1
-    files.write_json(Path("logs/training.json"), cost(trained, device, precision, sequences))
-    files.write_json_lines(Path("logs/training_steps.jsonl"), [*trained.record.log, *trained.record.evaluations])
+    write_records(trained, summary(trained, len(training_set)), cost(trained, device, precision, sequences))
+    cli.say(f"train: wrote {FINETUNED} after {trained.record.step} steps in {trained.record.seconds:.0f} s")
     checkpoints.finish(run, keep_models=params.train.save_strategy != "no")
 
 
@@ -115,13 +115,13 @@ def read_data(params: Params, settings: Settings) -> tuple[TrainingSet, DevSet |
     return training_set, DevSet(questions, tokens, passages, np.load(POOL), around)
 
 
-def record(trained: Trained, questions: int) -> None:
-    """Write the loss curve and the summary."""
+def write_records(trained: Trained, result: dict[str, Any], costs: dict[str, Any]) -> None:
+    """The loss curve and the summary, versioned; what it cost and every log line, in logs/."""
     with files.whole_file(Path("metrics/plots/training.csv")) as partial:
         loss_curve(trained.record.log).to_csv(partial, index=False)
-    result = summary(trained, questions)
     files.write_json(Path("metrics/training.json"), result)
-    cli.say(f"train: wrote {FINETUNED} after {result['steps']} steps in {trained.record.seconds:.0f} s")
+    files.write_json(Path("logs/training.json"), costs)
+    files.write_json_lines(Path("logs/training_steps.jsonl"), [*trained.record.log, *trained.record.evaluations])
 
 
 if __name__ == "__main__":
