@@ -3,7 +3,7 @@
     python -m tools.readme
 
 A table stands between `<!-- NAME -->` and `<!-- /NAME -->`: `stages` from dvc.yaml, `results` from the metrics that
-are committed and benchmarks/results/pipeline.json, `speed` from the other benchmark results.
+are committed and benchmarks/results/pipeline.json, `methods` from methods.json, `speed` from the other results there.
 """
 
 from __future__ import annotations
@@ -87,35 +87,58 @@ PEERS = {
 }
 
 
+TRAINING: dict[str, tuple[str, str]] = {
+    "floor": ("a training step over the same one on ready tensors", "训练一步，相对现成张量上的同一步"),
+    "FlagEmbedding": ("a training step over FlagEmbedding's command line", "训练一步，相对 FlagEmbedding 的命令行"),
+}
+SEGMENTING = ("`convert` + `segment` over the tokenizer alone", "`convert` + `segment`，相对只跑分词器")
+GRAD_CACHE = (
+    "a step of 1,024 in chunks over two forwards and a backward",
+    "分块走一步（批次 1024），相对两次前向与一次反向",
+)
+
+
 def speed_table(chinese: bool) -> str:
     """Ratios of the committed benchmarks."""
-    rows = []
-    if (RESULTS / "segmenting.json").exists():
-        title = "`convert` + `segment`，相对只跑分词器" if chinese else "`convert` + `segment` over the tokenizer alone"
-        rows.append([title, f"{_result('segmenting')['time_over_encode_batch']:.2f}"])
+    rows = [[SEGMENTING[chinese], f"{_result('segmenting')['time_over_encode_batch']:.2f}"]]
     workloads = _result("encoding")["workloads"].values()
     for peer, title in PEERS.items():
         rows.append([title[chinese], " / ".join(f"{workload['time_over'][peer]:.2f}" for workload in workloads)])
-    if (RESULTS / "training.json").exists():
-        training = _result("training")
-        sizes = training["steps"].values()
-        floor = " / ".join(f"{size['time_over_floor']:.2f}" for size in sizes)
-        peer = " / ".join(f"{1 / size['FlagEmbedding_over_embedtune']:.2f}" for size in sizes)
-        cache = f"{training['grad_cache']['time_over_two_forwards_and_a_backward']:.2f}"
-        rows += [
-            ["训练一步，相对现成张量" if chinese else "a training step over ready tensors", floor],
-            [
-                "训练一步，相对 FlagEmbedding 的命令行" if chinese else "a training step over FlagEmbedding's command",
-                peer,
-            ],
-            [
-                "GradCache 的一步，相对两次前向与一次反向"
-                if chinese
-                else "a GradCache step over two forwards and a backward",
-                cache,
-            ],
-        ]
+    training = _result("training")
+    for peer, title in TRAINING.items():
+        rows.append(
+            [title[chinese], " / ".join(f"{size['time_over'][peer]:.2f}" for size in training["steps"].values())]
+        )
+    rows.append([GRAD_CACHE[chinese], f"{training['grad_cache']['time_over_two_forwards_and_a_backward']:.2f}"])
     head = ["用时之比（小于 1 即更快）", "×"] if chinese else ["time, as a ratio (below 1 is faster)", "×"]
+    return _table(head, rows)
+
+
+METHODS_ZH = {
+    "full": "全部权重",
+    "full, in chunks of 32 (GradCache)": "全部权重，每块 32 条（GradCache）",
+    "full, two processes": "全部权重，两个进程",
+    "LoRA": "LoRA",
+    "full, Matryoshka 32 and 128": "全部权重，Matryoshka 32 与 128",
+}
+
+
+def methods_table(chinese: bool) -> str:
+    """One row a way of training, for each data set."""
+    rows = []
+    for data, methods in _result("methods")["results"].items():
+        base = next(iter(methods.values()))
+        untrained = [f"{base[measure]['base']:.3f}" for measure in ("recall@10", "ndcg@10")]
+        rows.append([RUNS[data][chinese], "训练之前" if chinese else "before training", *untrained, "", "", ""])
+        for method, run in methods.items():
+            measures = [f"{run[measure]['finetuned']:.3f}" for measure in ("recall@10", "ndcg@10")]
+            cost = [f"{run['seconds']:.0f}", f"{run['peak_bytes'] / 1e9:.2f}", f"{run['trained_parameters']:,}"]
+            rows.append(["", METHODS_ZH[method] if chinese else method, *measures, *cost])
+    head = (
+        ["数据", "方式", "Recall@10", "NDCG@10", "训练秒数", "内存峰值（GB）", "训练的参数"]
+        if chinese
+        else ["data", "way", "Recall@10", "NDCG@10", "seconds of training", "peak memory, GB", "trained parameters"]
+    )
     return _table(head, rows)
 
 
@@ -137,7 +160,12 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-TABLES: dict[str, Callable[[bool], str]] = {"stages": stages_table, "results": results_table, "speed": speed_table}
+TABLES: dict[str, Callable[[bool], str]] = {
+    "stages": stages_table,
+    "results": results_table,
+    "methods": methods_table,
+    "speed": speed_table,
+}
 
 
 def renewed(text: str, chinese: bool) -> str:

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from embedtune.corpus import Query
+from tests.golden.mining import World, document_id, make_world, random_sentence, unit
 from tests.golden.training import Data, changed_model, make_data
 
 
@@ -33,3 +36,37 @@ def base(tmp_path_factory: pytest.TempPathFactory, sample_model: Path) -> Path:
 def base_with_dropout(tmp_path_factory: pytest.TempPathFactory, sample_model: Path) -> Path:
     """The same with dropout of 0.1."""
     return changed_model(tmp_path_factory.mktemp("model-with-dropout"), sample_model, dropout=0.1)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, sample_model: Path) -> World:
+    """150 documents of 1 to 5 passages and 30 questions with 1 to 3 relevant documents each.
+
+    Relevant documents have copies, whole and of single passages, under other ids; so have others.
+    """
+    rng = np.random.default_rng(1)
+    sentences = [[random_sentence(rng) for _ in range(rng.integers(1, 6))] for _ in range(150)]
+    queries, vectors = [], []
+    for number in range(30):
+        relevant = rng.choice(60, rng.integers(1, 4), replace=False)
+        negative = 60 + rng.choice(60, 6, replace=False)
+        whole, part = 60 + rng.choice(90, 2, replace=False)
+        sentences[whole] = list(sentences[relevant[0]])
+        sentences[part][0] = sentences[relevant[-1]][-1]
+        again, first = 60 + rng.choice(90, 2, replace=False)
+        sentences[again] = list(sentences[first])
+        judgments = {document_id(d): 1 for d in relevant} | {document_id(d): 0 for d in negative}
+        text = sentences[relevant[0]][-1][3:12] + random_sentence(rng)[:6] + sentences[relevant[0]][-1][5:9]
+        queries.append(Query(f"q{number}", text, judgments))
+        vectors.append(unit(rng.standard_normal(16)))
+    return make_world(tmp_path_factory.mktemp("world"), sample_model, sentences, queries, np.stack(vectors))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, sample_model: Path) -> World:
+    """Forty documents of 1 to 3 passages, no text twice; document 5 is relevant."""
+    rng = np.random.default_rng(8)
+    sentences = [[random_sentence(rng) for _ in range(1 + number % 3)] for number in range(40)]
+    queries = [Query("q", "", {document_id(5): 1})]
+    vectors = unit(rng.standard_normal(16))[None]
+    return make_world(tmp_path_factory.mktemp("plain"), sample_model, sentences, queries, vectors)

@@ -4,148 +4,34 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import scipy.stats
-from numpy.typing import NDArray
 
 from embedtune import files
 from embedtune.corpus import Query
-from embedtune.errors import EmbedTuneError
-from embedtune.mine import Mined, Pool, Recipe, mine, mined_rows, mining_counts, used_passages
-from embedtune.passages import open_passages, read_texts
-from embedtune.positives import Choose, positive_chooser
+from embedtune.mine import Recipe, mine, mining_counts
 from embedtune.search import rank_documents
-from embedtune.segment import write_passages
-from embedtune.tokenization import load_tokenizer
-
-SENTENCE = 30  # characters, each a token of the sample model: exactly one passage
-CHARACTERS = list("合同自双方签字之日起生效国家对耕地实行特殊保护严格控制转为非")
-SEARCH = Recipe("search", negatives=10, hard_share=0.7, hard_ranks=(2, 20), random_ranks=None, seed=42)
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class World:
-    """A corpus in files, its passages' vectors and questions; `sentences[d]` are document d's passages."""
-
-    corpus: Path
-    sentences: list[list[str]]
-    pool: Pool
-
-    @property
-    def ids(self) -> list[str]:
-        return self.pool.passages.document_ids
-
-
-def make_world(
-    root: Path, tokenizer_of: Path, sentences: list[list[str]], queries: list[Query], query_vectors: NDArray[np.float16]
-) -> World:
-    """Write the corpus; equal sentences get equal vectors, as from a model. The ranking is as deep as the corpus."""
-    rng = np.random.default_rng(99)
-    corpus = root / "corpus.jsonl"
-    with corpus.open("w", encoding="utf-8") as file:
-        for number, document in enumerate(sentences):
-            row = {"_id": document_id(number), "text": "".join(document)}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    write_passages(
-        corpus,
-        load_tokenizer(tokenizer_of),
-        root,
-        max_tokens=SENTENCE + 2,
-        frame_tokens=2,
-        overlap_tokens=0,
-        max_passages=None,
-    )
-    passages = open_passages(root)
-    vector_of: dict[str, NDArray[np.float16]] = {}
-    flat = [sentence for document in sentences for sentence in document]
-    for sentence in flat:
-        vector_of.setdefault(sentence, unit(rng.standard_normal(16)))
-    assert read_texts(corpus, passages, np.arange(len(passages))) == flat
-    vectors = np.stack([vector_of[sentence] for sentence in flat])
-    rankings = rank_documents(query_vectors, vectors, passages.document, passages.document_ids, len(sentences))
-    number_of = {document: number for number, document in enumerate(passages.document_ids)}
-    return World(corpus, sentences, Pool(queries, rankings, query_vectors, vectors, passages, number_of))
-
-
-def document_id(number: int) -> str:
-    return f"d{(number * 37) % 1009}"
-
-
-def unit(vector: NDArray[np.float64]) -> NDArray[np.float16]:
-    return (vector / np.linalg.norm(vector)).astype(np.float16)
-
-
-def random_sentence(rng: np.random.Generator) -> str:
-    return "".join(rng.choice(CHARACTERS, SENTENCE))
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, sample_model: Path) -> World:
-    """150 documents of 1 to 5 passages and 30 questions with 1 to 3 relevant documents each.
-
-    Relevant documents have copies, whole and of single passages, under other ids; so have others.
-    """
-    rng = np.random.default_rng(1)
-    sentences = [[random_sentence(rng) for _ in range(rng.integers(1, 6))] for _ in range(150)]
-    queries, vectors = [], []
-    for number in range(30):
-        relevant = rng.choice(60, rng.integers(1, 4), replace=False)
-        negative = 60 + rng.choice(60, 6, replace=False)
-        whole, part = 60 + rng.choice(90, 2, replace=False)
-        sentences[whole] = list(sentences[relevant[0]])
-        sentences[part][0] = sentences[relevant[-1]][-1]
-        again, first = 60 + rng.choice(90, 2, replace=False)
-        sentences[again] = list(sentences[first])
-        judgments = {document_id(d): 1 for d in relevant} | {document_id(d): 0 for d in negative}
-        text = sentences[relevant[0]][-1][3:12] + random_sentence(rng)[:6] + sentences[relevant[0]][-1][5:9]
-        queries.append(Query(f"q{number}", text, judgments))
-        vectors.append(unit(rng.standard_normal(16)))
-    return make_world(tmp_path_factory.mktemp("world"), sample_model, sentences, queries, np.stack(vectors))
-
-
-def head(world: World) -> Choose:
-    return positive_chooser("head", [], np.empty(0), np.empty(0), world.pool.passages, world.corpus)
-
-
-def mine_all(world: World, recipe: Recipe) -> tuple[list[Mined], list[Row]]:
-    """What the mine stage does: (mined, rows of the file)."""
-    mined = list(mine(world.pool, head(world), recipe))
-    numbers = used_passages(mined)
-    texts = dict(zip(numbers.tolist(), read_texts(world.corpus, world.pool.passages, numbers), strict=True))
-    return mined, list(mined_rows(world.pool, mined, texts))
-
-
-def numpy_scores(world: World, query: int) -> NDArray[np.float64]:
-    return world.pool.passage_vectors.astype(np.float64) @ world.pool.query_vectors[query].astype(np.float64)
-
-
-def numpy_ranking(world: World, query: int) -> list[int]:
-    """Documents by their best passage's score, ties by id, descending; positives included."""
-    scores = numpy_scores(world, query).astype(np.float32)
-    best = {d: scores[world.pool.passages.document == d].max() for d in range(len(world.sentences))}
-    return sorted(sorted(best, key=lambda d: world.ids[d], reverse=True), key=lambda d: -best[d])
-
-
-def best_sentence(world: World, query: int, document: int) -> int:
-    """The number of the document's first passage with the highest score."""
-    numbers = np.flatnonzero(world.pool.passages.document == document)
-    return int(numbers[np.argmax(numpy_scores(world, query).astype(np.float32)[numbers])])
-
-
-def numbers_of(world: World, ids: list[str]) -> list[int]:
-    return [world.pool.number_of[document] for document in ids]
-
+from tests.golden.mining import (
+    SEARCH,
+    World,
+    best_sentence,
+    document_id,
+    head,
+    make_world,
+    many_questions,
+    mine_all,
+    numbers_of,
+    numpy_ranking,
+    numpy_scores,
+    random_sentence,
+    uniform,
+    unit,
+)
 
 RECIPES = pytest.mark.parametrize(
     "recipe",
@@ -406,36 +292,6 @@ def test_refusals_are_counted_by_their_reason(single: World) -> None:
         assert counts["questions_with_fewer_negatives"] == 1
 
 
-def many_questions(world: World, count: int) -> World:
-    """The first question of the world, `count` times over under other ids."""
-    queries = [replace(world.pool.queries[0], id=f"copy{i}") for i in range(count)]
-    vectors = np.repeat(world.pool.query_vectors[:1], count, axis=0)
-    rankings = replace(
-        world.pool.rankings,
-        documents=np.repeat(world.pool.rankings.documents[:1], count, axis=0),
-        passages=np.repeat(world.pool.rankings.passages[:1], count, axis=0),
-        scores=np.repeat(world.pool.rankings.scores[:1], count, axis=0),
-    )
-    return replace(world, pool=replace(world.pool, queries=queries, query_vectors=vectors, rankings=rankings))
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, sample_model: Path) -> World:
-    """Forty documents of 1 to 3 passages, no text twice; document 5 is relevant."""
-    rng = np.random.default_rng(8)
-    sentences = [[random_sentence(rng) for _ in range(1 + number % 3)] for number in range(40)]
-    queries = [Query("q", "", {document_id(5): 1})]
-    vectors = unit(rng.standard_normal(16))[None]
-    return make_world(tmp_path_factory.mktemp("plain"), sample_model, sentences, queries, vectors)
-
-
-def uniform(drawn: Counter[Any], over: list[Any]) -> float:
-    """The chi-square test's p-value for a uniform distribution; 0 where anything else was drawn."""
-    if set(drawn) - set(over):
-        return 0.0
-    return float(scipy.stats.chisquare([drawn[value] for value in over]).pvalue)
-
-
 @pytest.mark.parametrize("negatives", [1, 5, 25])
 @pytest.mark.parametrize("first", [1, 4, 15])
 def test_random_negatives_are_uniform_over_what_is_left(plain: World, first: int, negatives: int) -> None:
@@ -465,75 +321,6 @@ def test_hard_negatives_are_uniform_over_their_ranks(plain: World) -> None:
     assert uniform(Counter(n.rank for row in mined for n in row.negatives), window) > 1e-3
 
 
-def test_source_dataset_takes_the_negatives_that_the_data_set_brings(world: World) -> None:
-    """Each with its best passage; all of them where more are wanted."""
-    flat = [text for document in world.sentences for text in document]
-    for negatives in (3, 50):
-        recipe = replace(SEARCH, source="dataset", negatives=negatives)
-        mined, rows = mine_all(world, recipe)
-        refused = sum((row.refused for row in mined), Counter())
-        expected_refused: Counter[str] = Counter()
-        for query, row in enumerate(rows):
-            own = numbers_of(world, world.pool.queries[query].negatives())
-            assert set(row["neg_kinds"]) == {"dataset"}
-            assert set(numbers_of(world, row["neg_ids"])) <= set(own)
-            best = [best_sentence(world, query, d) for d in own]
-            assert set(row["neg_passages"]) <= set(best)
-            forbidden = {text for d in numbers_of(world, row["pos_ids"]) for text in world.sentences[d]}
-            allowed = [flat[passage] for passage in best if flat[passage] not in forbidden]
-            assert len(row["neg"]) == min(negatives, len(set(allowed)))
-            expected_refused["text_of_relevant_document"] += len(best) - len(allowed)
-            expected_refused["text_drawn_before"] += len(allowed) - len(set(allowed))
-        if negatives == 50:
-            assert refused == +expected_refused
-            assert expected_refused["text_of_relevant_document"] > 0
-        assert sum(row.filled for row in mined) == 0
-
-
-def test_source_dataset_draws_any_of_its_negatives_where_it_has_more_than_are_wanted(plain: World) -> None:
-    own = [3, 9, 14, 22, 30, 31]
-    judgments = {document_id(5): 1} | {document_id(d): 0 for d in own}
-    judged = replace(plain, pool=replace(plain.pool, queries=[Query("q", "", judgments)]))
-    recipe = replace(SEARCH, source="dataset", negatives=2)
-    mined = list(mine(many_questions(judged, 900).pool, head(plain), recipe))
-    document = plain.pool.passages.document
-    assert uniform(Counter(int(document[n.passage]) for row in mined for n in row.negatives), own) > 1e-3
-    assert uniform(Counter(int(document[row.negatives[0].passage]) for row in mined), own) > 1e-3
-
-
-def test_source_dataset_names_a_question_without_negatives(world: World) -> None:
-    queries = [replace(query, judgments=dict.fromkeys(query.relevant(), 1)) for query in world.pool.queries]
-    queries[:3] = world.pool.queries[:3]
-    pool = replace(world.pool, queries=queries)
-    with pytest.raises(EmbedTuneError, match=r"mine\.source: dataset: question 'q3' brings no negatives"):
-        list(mine(pool, head(world), replace(SEARCH, source="dataset")))
-
-
-def test_source_both_draws_the_hard_ones_from_the_ranks_and_the_data_sets_own_together(world: World) -> None:
-    recipe = replace(SEARCH, source="both", hard_ranks=(2, 20))
-    _, rows = mine_all(world, recipe)
-    kinds = Counter(kind for row in rows for kind in row["neg_kinds"])
-    assert 0.1 < kinds["dataset"] / (kinds["dataset"] + kinds["hard"]) < 0.4, "about six of twenty-five candidates"
-    for query, row in enumerate(rows):
-        own = set(numbers_of(world, world.pool.queries[query].negatives()))
-        window = set(numpy_ranking(world, query)[1:20])
-        assert [kind == "random" for kind in row["neg_kinds"]] == [False] * 7 + [True] * 3
-        for document, passage, kind in zip(
-            numbers_of(world, row["neg_ids"]), row["neg_passages"], row["neg_kinds"], strict=True
-        ):
-            if kind != "random":
-                assert (document in own) == (kind == "dataset")
-                assert document in own | window
-                assert passage == best_sentence(world, query, document)
-
-
-def test_source_search_takes_no_notice_of_the_data_sets_own(world: World) -> None:
-    stripped = [replace(query, judgments=dict.fromkeys(query.relevant(), 1)) for query in world.pool.queries]
-    _, rows = mine_all(world, SEARCH)
-    _, others = mine_all(replace(world, pool=replace(world.pool, queries=stripped)), SEARCH)
-    assert rows == others
-
-
 @pytest.mark.parametrize("random_ranks", [None, (12, None), (40, None), (4, 15), (30, 45)])
 @pytest.mark.parametrize("source", ["search", "dataset", "both"])
 def test_a_search_no_deeper_than_the_recipe_asks_for_gives_the_same_negatives(
@@ -546,112 +333,3 @@ def test_a_search_no_deeper_than_the_recipe_asks_for_gives_the_same_negatives(
     _, whole = mine_all(world, recipe)
     _, shallow = mine_all(replace(world, pool=replace(pool, rankings=rankings)), recipe)
     assert [row["neg_passages"] for row in shallow] == [row["neg_passages"] for row in whole]
-
-
-def test_the_head_is_the_first_passage(world: World) -> None:
-    choose = head(world)
-    for document in range(150):
-        assert choose(0, document) == int(np.flatnonzero(world.pool.passages.document == document)[0])
-
-
-def test_the_best_passage_is_the_base_models_with_ties_to_the_earlier(tmp_path: Path, sample_model: Path) -> None:
-    rng = np.random.default_rng(6)
-    sentences = [[random_sentence(rng) for _ in range(6)] for _ in range(25)]
-    for document in sentences:
-        document[4], document[5] = document[1], document[2]  # equal texts, equal scores
-    queries = [Query(f"q{i}", "", {document_id(i): 1}) for i in range(25)]
-    vectors = np.stack([unit(rng.standard_normal(16)) for _ in range(25)])
-    world = make_world(tmp_path, sample_model, sentences, queries, vectors)
-    pool = world.pool
-    choose = positive_chooser("best", queries, vectors, pool.passage_vectors, pool.passages, world.corpus)
-    chosen = [choose(query, document) for query in range(25) for document in range(25)]
-    assert chosen == [best_sentence(world, query, document) for query in range(25) for document in range(25)]
-    assert Counter(number % 6 for number in chosen).keys() == {0, 1, 2, 3}
-
-
-def textbook_bm25(query: list[str], texts: list[list[str]], k1: float = 1.5, b: float = 0.75) -> NDArray[np.float64]:
-    """Lucene's BM25: idf = ln(1 + (N - df + 1/2) / (df + 1/2)), tf / (tf + k1 (1 - b + b length / mean length))."""
-    counts = [Counter(text) for text in texts]
-    mean = np.mean([len(text) for text in texts])
-    scores = np.zeros(len(texts))
-    for term in query:
-        having = sum(term in count for count in counts)
-        idf = math.log(1 + (len(texts) - having + 0.5) / (having + 0.5))
-        for i, count in enumerate(counts):
-            scores[i] += idf * count[term] / (count[term] + k1 * (1 - b + b * len(texts[i]) / mean))
-    return scores
-
-
-def own_terms(text: str) -> list[str]:
-    """Bigrams of Han characters, words of letters and digits."""
-    terms = []
-    for run in re.findall(r"[\u4e00-\u9fff]+|[a-z0-9]+", text.lower()):
-        single = len(run) == 1 or run.isascii()
-        terms += [run] if single else [run[i : i + 2] for i in range(len(run) - 1)]
-    return terms
-
-
-def mixed_sentence(rng: np.random.Generator) -> str:
-    """Thirty tokens: Han characters with letters, digits and commas, that the tokenizer takes one by one."""
-    return "".join(rng.choice([*CHARACTERS[:12], "，", "。"], SENTENCE - 2)) + "".join(rng.choice([*"（）《》"], 2))
-
-
-@pytest.mark.parametrize("make", [random_sentence, mixed_sentence])
-def test_the_bm25_passage_is_a_textbook_bm25s(
-    tmp_path: Path, sample_model: Path, make: Callable[[np.random.Generator], str]
-) -> None:
-    """Over the passages of the documents that are relevant to some question, ties to the earlier passage."""
-    rng = np.random.default_rng(12)
-    sentences = [[make(rng) for _ in range(rng.integers(1, 7))] for _ in range(60)]
-    for document in sentences[:30:3]:
-        document.append(document[0])
-    queries = []
-    for i in range(40):
-        relevant = rng.choice(30, 2, replace=False)
-        text = make(rng)[:12] + sentences[relevant[0]][-1][:4] * 2 + "Ａ unknown词 " + sentences[relevant[1]][0][5:8]
-        queries.append(Query(f"q{i}", text, {document_id(d): 1 for d in relevant} | {document_id(50): 0}))
-    vectors = np.stack([unit(rng.standard_normal(16)) for _ in range(40)])
-    world = make_world(tmp_path, sample_model, sentences, queries, vectors)
-    pool = world.pool
-    relevant_documents = sorted({d for query in queries for d in numbers_of(world, query.relevant())})
-    numbers = [int(p) for d in relevant_documents for p in pool.passages.of_document(d)]
-    flat = [text for document in sentences for text in document]
-    texts = [own_terms(flat[passage]) for passage in numbers]
-    choose = positive_chooser("bm25", queries, vectors, pool.passage_vectors, pool.passages, world.corpus)
-    places = set()
-    for i, query in enumerate(queries):
-        known = {term for text in texts for term in text}
-        scores = textbook_bm25([term for term in own_terms(query.text) if term in known], texts)
-        for document in numbers_of(world, query.relevant()):
-            own = [j for j, passage in enumerate(numbers) if pool.passages.document[passage] == document]
-            best = max(scores[j] for j in own)
-            expected = next(j for j in own if scores[j] > best - 1e-5)
-            assert choose(i, document) == numbers[expected]
-            places.add(expected - own[0])
-    assert len(places) > 3
-
-
-def test_a_question_without_a_known_term_takes_the_first_passage(world: World) -> None:
-    queries = [replace(query, text="zzz ？") for query in world.pool.queries]
-    pool = world.pool
-    choose = positive_chooser("bm25", queries, pool.query_vectors, pool.passage_vectors, pool.passages, world.corpus)
-    document = numbers_of(world, queries[0].relevant())[0]
-    assert choose(0, document) == pool.passages.first_passage[document]
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "right"),
-    [(30, 60, True), (40, 45, True), (45, 75, True), (46, 76, False), (0, 60, True), (0, 89, False), (60, 90, False)],
-)
-def test_a_positive_is_right_if_it_holds_half_of_the_answer(
-    tmp_path: Path, sample_model: Path, start: int, end: int, right: bool
-) -> None:
-    """The positive is the second passage, characters 30 to 60; answers of another document do not count."""
-    rng = np.random.default_rng(2)
-    sentences = [[random_sentence(rng) for _ in range(3)] for _ in range(12)]
-    answers = [{"docid": document_id(4), "start": start, "end": end}, {"docid": document_id(5), "start": 30, "end": 60}]
-    queries = [Query("q", "", {document_id(4): 1}, answers)]
-    world = make_world(tmp_path, sample_model, sentences, queries, unit(rng.standard_normal(16))[None])
-    second = int(world.pool.passages.first_passage[4]) + 1
-    mined = list(mine(world.pool, lambda query, document: second, SEARCH))
-    assert mining_counts(world.pool, mined, SEARCH)["positive_right_share"] == right

@@ -1,0 +1,140 @@
+"""The passage of a relevant document to learn: the head, the base model's best, BM25's, and whether it is right."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from embedtune.corpus import Query
+from embedtune.mine import mine, mining_counts
+from embedtune.positives import positive_chooser
+from tests.golden.mining import (
+    CHARACTERS,
+    SEARCH,
+    SENTENCE,
+    World,
+    best_sentence,
+    document_id,
+    head,
+    make_world,
+    numbers_of,
+    random_sentence,
+    unit,
+)
+
+
+def test_the_head_is_the_first_passage(world: World) -> None:
+    choose = head(world)
+    for document in range(150):
+        assert choose(0, document) == int(np.flatnonzero(world.pool.passages.document == document)[0])
+
+
+def test_the_best_passage_is_the_base_models_with_ties_to_the_earlier(tmp_path: Path, sample_model: Path) -> None:
+    rng = np.random.default_rng(6)
+    sentences = [[random_sentence(rng) for _ in range(6)] for _ in range(25)]
+    for document in sentences:
+        document[4], document[5] = document[1], document[2]  # equal texts, equal scores
+    queries = [Query(f"q{i}", "", {document_id(i): 1}) for i in range(25)]
+    vectors = np.stack([unit(rng.standard_normal(16)) for _ in range(25)])
+    world = make_world(tmp_path, sample_model, sentences, queries, vectors)
+    pool = world.pool
+    choose = positive_chooser("best", queries, vectors, pool.passage_vectors, pool.passages, world.corpus)
+    chosen = [choose(query, document) for query in range(25) for document in range(25)]
+    assert chosen == [best_sentence(world, query, document) for query in range(25) for document in range(25)]
+    assert Counter(number % 6 for number in chosen).keys() == {0, 1, 2, 3}
+
+
+def textbook_bm25(query: list[str], texts: list[list[str]], k1: float = 1.5, b: float = 0.75) -> NDArray[np.float64]:
+    """Lucene's BM25: idf = ln(1 + (N - df + 1/2) / (df + 1/2)), tf / (tf + k1 (1 - b + b length / mean length))."""
+    counts = [Counter(text) for text in texts]
+    mean = np.mean([len(text) for text in texts])
+    scores = np.zeros(len(texts))
+    for term in query:
+        having = sum(term in count for count in counts)
+        idf = math.log(1 + (len(texts) - having + 0.5) / (having + 0.5))
+        for i, count in enumerate(counts):
+            scores[i] += idf * count[term] / (count[term] + k1 * (1 - b + b * len(texts[i]) / mean))
+    return scores
+
+
+def own_terms(text: str) -> list[str]:
+    """Bigrams of Han characters, words of letters and digits."""
+    terms = []
+    for run in re.findall(r"[\u4e00-\u9fff]+|[a-z0-9]+", text.lower()):
+        single = len(run) == 1 or run.isascii()
+        terms += [run] if single else [run[i : i + 2] for i in range(len(run) - 1)]
+    return terms
+
+
+def mixed_sentence(rng: np.random.Generator) -> str:
+    """Thirty tokens: Han characters with letters, digits and commas, that the tokenizer takes one by one."""
+    return "".join(rng.choice([*CHARACTERS[:12], "，", "。"], SENTENCE - 2)) + "".join(rng.choice([*"（）《》"], 2))
+
+
+@pytest.mark.parametrize("make", [random_sentence, mixed_sentence])
+def test_the_bm25_passage_is_a_textbook_bm25s(
+    tmp_path: Path, sample_model: Path, make: Callable[[np.random.Generator], str]
+) -> None:
+    """Over the passages of the documents that are relevant to some question, ties to the earlier passage."""
+    rng = np.random.default_rng(12)
+    sentences = [[make(rng) for _ in range(rng.integers(1, 7))] for _ in range(60)]
+    for document in sentences[:30:3]:
+        document.append(document[0])
+    queries = []
+    for i in range(40):
+        relevant = rng.choice(30, 2, replace=False)
+        text = make(rng)[:12] + sentences[relevant[0]][-1][:4] * 2 + "Ａ unknown词 " + sentences[relevant[1]][0][5:8]
+        queries.append(Query(f"q{i}", text, {document_id(d): 1 for d in relevant} | {document_id(50): 0}))
+    vectors = np.stack([unit(rng.standard_normal(16)) for _ in range(40)])
+    world = make_world(tmp_path, sample_model, sentences, queries, vectors)
+    pool = world.pool
+    relevant_documents = sorted({d for query in queries for d in numbers_of(world, query.relevant())})
+    numbers = [int(p) for d in relevant_documents for p in pool.passages.of_document(d)]
+    flat = [text for document in sentences for text in document]
+    texts = [own_terms(flat[passage]) for passage in numbers]
+    choose = positive_chooser("bm25", queries, vectors, pool.passage_vectors, pool.passages, world.corpus)
+    places = set()
+    for i, query in enumerate(queries):
+        known = {term for text in texts for term in text}
+        scores = textbook_bm25([term for term in own_terms(query.text) if term in known], texts)
+        for document in numbers_of(world, query.relevant()):
+            own = [j for j, passage in enumerate(numbers) if pool.passages.document[passage] == document]
+            best = max(scores[j] for j in own)
+            expected = next(j for j in own if scores[j] > best - 1e-5)
+            assert choose(i, document) == numbers[expected]
+            places.add(expected - own[0])
+    assert len(places) > 3
+
+
+def test_a_question_without_a_known_term_takes_the_first_passage(world: World) -> None:
+    queries = [replace(query, text="zzz ？") for query in world.pool.queries]
+    pool = world.pool
+    choose = positive_chooser("bm25", queries, pool.query_vectors, pool.passage_vectors, pool.passages, world.corpus)
+    document = numbers_of(world, queries[0].relevant())[0]
+    assert choose(0, document) == pool.passages.first_passage[document]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "right"),
+    [(30, 60, True), (40, 45, True), (45, 75, True), (46, 76, False), (0, 60, True), (0, 89, False), (60, 90, False)],
+)
+def test_a_positive_is_right_if_it_holds_half_of_the_answer(
+    tmp_path: Path, sample_model: Path, start: int, end: int, right: bool
+) -> None:
+    """The positive is the second passage, characters 30 to 60; answers of another document do not count."""
+    rng = np.random.default_rng(2)
+    sentences = [[random_sentence(rng) for _ in range(3)] for _ in range(12)]
+    answers = [{"docid": document_id(4), "start": start, "end": end}, {"docid": document_id(5), "start": 30, "end": 60}]
+    queries = [Query("q", "", {document_id(4): 1}, answers)]
+    world = make_world(tmp_path, sample_model, sentences, queries, unit(rng.standard_normal(16))[None])
+    second = int(world.pool.passages.first_passage[4]) + 1
+    mined = list(mine(world.pool, lambda query, document: second, SEARCH))
+    assert mining_counts(world.pool, mined, SEARCH)["positive_right_share"] == right
