@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from embedtune import cli, distributed, embeddings, files
 from embedtune.config import Params, load_params
 from embedtune.corpus import SPLITS
-from embedtune.device import encoding_dtype, pick_device
+from embedtune.device import encoding_dtype, keep_freed_memory, pick_device
 from embedtune.encode import encode, load_encoder, pad_token_id
 from embedtune.model import check_length, read_settings
 from embedtune.passages import open_passages
@@ -36,6 +36,7 @@ def write_embeddings(params: Params, name: str) -> None:
     check_length("encode.query_max_len", params.encode.query_max_len, settings)
     tokenizer = load_tokenizer(directory)
     device = pick_device()
+    keep_freed_memory(device)
     model = load_encoder(directory, encoding_dtype(params.encode.precision, device), device)
     encode_with_model = functools.partial(
         encode,

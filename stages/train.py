@@ -11,7 +11,7 @@ from embedtune import checkpoints, cli, distributed, files
 from embedtune.config import Params, load_params
 from embedtune.corpus import read_queries
 from embedtune.dev_evaluation import DevSet
-from embedtune.device import pick_device, training_precision
+from embedtune.device import keep_freed_memory, pick_device, training_precision
 from embedtune.errors import EmbedTuneError
 from embedtune.fine_tune import Trained, fine_tune
 from embedtune.merge import merge
@@ -45,6 +45,7 @@ def main() -> None:
 def train(params: Params, settings: Settings) -> None:
     """Train in this process and those beside it; the main one writes."""
     device = pick_device()
+    keep_freed_memory(device)
     precision = training_precision(params.train.precision, device)
     run = run_folder(f"{params.train.model_dump_json()} {device.type} {precision} {distributed.world_size()}")
     training_set, dev = read_data(params, settings)
