@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from embedtune.hardware import peak_ram_bytes
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "transformers", "tokenizers", "FlagEmbedding", "sentence-transformers", "faiss-cpu", "numpy")
@@ -24,9 +25,7 @@ def timed(work: Callable[[], Any]) -> None:
     started = time.perf_counter()
     work()
     seconds = time.perf_counter() - started
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
+    print(json.dumps({"seconds": seconds, "peak_bytes": peak_ram_bytes()}), flush=True)
 
 
 def interleaved(module: str, contenders: list[str], arguments: list[str], rounds: int) -> dict[str, dict[str, float]]:
@@ -44,6 +43,12 @@ def interleaved(module: str, contenders: list[str], arguments: list[str], rounds
         name: {key: statistics.median(run[key] for run in results) for key in results[0]}
         for name, results in runs.items()
     }
+
+
+def read_result(name: str) -> dict[str, Any]:
+    """What `write_result` wrote."""
+    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return content
 
 
 def write_result(name: str, result: dict[str, Any]) -> None:

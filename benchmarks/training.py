@@ -1,6 +1,7 @@
 """Training on this machine: against ready tensors (the floor), FlagEmbedding's command line, and GradCache's promise.
 
     python -m benchmarks.training              all parts, interleaved rounds, writes results/training.json
+    python -m benchmarks.training cache        GradCache's part anew, into the same file
 
 Texts are the ten real MLDR rows of ../shared/data/mldr-zh-10, repeated (generated ones where that is absent); batch
 16, group 8, lengths 256/256; models: the sample's (2 layers of 128) and one of bge-small's size (4 layers of 512), on
@@ -23,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.harness import interleaved, write_result
+from benchmarks.harness import interleaved, read_result, write_result
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "mldr-zh-10" / "mldr-v1.0-zh" / "train.jsonl.gz"
 BATCH, GROUP, MAX_LEN, TEMPERATURE = 16, 8, 256, 0.02
@@ -362,15 +363,17 @@ def contend(contender: str, folder: Path, name: str) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
+    if len(sys.argv) > 2:
         contend(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
         return
+    only_cache = sys.argv[1:] == ["cache"]
     names = ["sample", "small", *(["base"] if on_gpu() else [])]
-    result: dict[str, Any] = {"real_documents": REAL.exists(), "batch": BATCH, "group": GROUP}
+    result: dict[str, Any] = {"real_documents": REAL.exists(), "batch": BATCH, "group": GROUP, "steps": {}}
+    if only_cache:
+        result = {key: value for key, value in read_result("training").items() if key not in ("hardware", "packages")}
     with tempfile.TemporaryDirectory() as scratch:
         write_data(Path(scratch))
-        result["steps"] = {}
-        for name in names:
+        for name in [] if only_cache else names:
             medians = interleaved(
                 "benchmarks.training", ["embedtune", "floor", "FlagEmbedding"], [scratch, name], ROUNDS[name]
             )

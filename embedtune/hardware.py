@@ -6,6 +6,7 @@ import platform
 import resource
 import sys
 import time
+from pathlib import Path
 
 import torch
 from transformers import PretrainedConfig
@@ -23,11 +24,19 @@ def name(device: torch.device) -> str:
 
 def peak_bytes(device: torch.device) -> dict[str, int]:
     """The most memory that this process has held: in RAM, and on its GPU (0 without one)."""
-    unit = 1 if sys.platform == "darwin" else 1024
     return {
-        "peak_ram_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "peak_ram_bytes": peak_ram_bytes(),
         "peak_gpu_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
     }
+
+
+def peak_ram_bytes() -> int:
+    """The most RAM that this program has held; on Linux without what its process held before it (VmHWM, proc(5))."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def training_flops(
