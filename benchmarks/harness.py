@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from embedtune.hardware import peak_ram_bytes
+from embedtune.memory import peak_ram_bytes
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "transformers", "tokenizers", "FlagEmbedding", "sentence-transformers", "faiss-cpu", "numpy")

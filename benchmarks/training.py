@@ -339,7 +339,8 @@ def bare_passes(folder: Path, name: str, data: Any) -> Measured:
 
 def contend(contender: str, folder: Path, name: str) -> None:
     """Run one contender and print its seconds a step and, where it counts, the memory it took."""
-    from embedtune.device import keep_freed_memory, pick_device
+    from embedtune.device import pick_device
+    from embedtune.memory import keep_freed_memory
 
     if not contender.startswith("memory"):
         keep_freed_memory(pick_device())  # as the stage does; FlagEmbedding runs in a process of its own

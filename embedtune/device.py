@@ -1,8 +1,7 @@
-"""Which device computes, in which precision, and what becomes of memory that is freed."""
+"""Which device computes, and in which precision."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 
 import torch
@@ -17,19 +16,6 @@ def pick_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def keep_freed_memory(device: torch.device) -> None:
-    """On a CPU, let glibc's malloc keep what is freed for what comes next; elsewhere nothing happens.
-
-    Left to itself it maps every large tensor anew and gives it back afterwards, page by page: a fifth of the time of a
-    training step. The process holds the most that it has needed until it ends.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if device.type == "cpu" and mallopt is not None:
-        trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX in malloc.h
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(mmap_max, 0)
 
 
 def encoding_dtype(precision: str, device: torch.device) -> torch.dtype:

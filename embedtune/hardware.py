@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import platform
-import resource
-import sys
 import time
-from pathlib import Path
 
 import torch
 from transformers import PretrainedConfig
 
 from embedtune.device import DTYPES
+from embedtune.memory import peak_ram_bytes
 from embedtune.model import POOLER
 
 SECONDS = 0.3  # of measuring
@@ -28,15 +26,6 @@ def peak_bytes(device: torch.device) -> dict[str, int]:
         "peak_ram_bytes": peak_ram_bytes(),
         "peak_gpu_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
     }
-
-
-def peak_ram_bytes() -> int:
-    """The most RAM that this program has held; on Linux without what its process held before it (VmHWM, proc(5))."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(peak.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def training_flops(

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from embedtune import cli, distributed, embeddings, files
 from embedtune.config import Params, load_params
 from embedtune.corpus import SPLITS
-from embedtune.device import encoding_dtype, keep_freed_memory, pick_device
+from embedtune.device import encoding_dtype, pick_device
 from embedtune.encode import encode, load_encoder, pad_token_id
+from embedtune.memory import keep_freed_memory
 from embedtune.model import check_length, read_settings
 from embedtune.passages import open_passages
 from embedtune.tokenization import frame, load_tokenizer, tokenize_queries

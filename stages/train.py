@@ -11,9 +11,10 @@ from embedtune import checkpoints, cli, distributed, files
 from embedtune.config import Params, load_params
 from embedtune.corpus import read_queries
 from embedtune.dev_evaluation import DevSet
-from embedtune.device import keep_freed_memory, pick_device, training_precision
+from embedtune.device import pick_device, training_precision
 from embedtune.errors import EmbedTuneError
 from embedtune.fine_tune import Trained, fine_tune
+from embedtune.memory import keep_freed_memory
 from embedtune.merge import merge
 from embedtune.model import Settings, check_length, read_settings, save_trained
 from embedtune.passages import open_passages
