@@ -173,9 +173,12 @@ def precision() -> str:
     return "bf16" if on_gpu() else "fp32"
 
 
-def fine_tune_steps(folder: Path, name: str, data: Any, batch: int, sub_batch_size: int | None) -> Measured:
-    """Seconds of each step of embedtune's training, loading left out, and how much memory it took from there on."""
-    from embedtune import fine_tune
+def fine_tune_steps(
+    folder: Path, name: str, data: Any, batch: int, sub_batch_size: int | None
+) -> tuple[list[float], int, float]:
+    """Seconds of each step of embedtune's training, loading left out, how much memory it took from there on, and the
+    floating-point operations of a step (those computed twice count once)."""
+    from embedtune import fine_tune, hardware
     from embedtune.model import read_settings
     from embedtune.optimisation import Optimisation
 
@@ -191,7 +194,7 @@ def fine_tune_steps(folder: Path, name: str, data: Any, batch: int, sub_batch_si
 
     Optimisation.step = noting  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as scratch:
-        fine_tune.fine_tune(
+        trained = fine_tune.fine_tune(
             folder / name,
             read_settings(folder / name),
             data,
@@ -233,7 +236,10 @@ def fine_tune_steps(folder: Path, name: str, data: Any, batch: int, sub_batch_si
             save_total_limit=None,
             seed=0,
         )
-    return [later - earlier for earlier, later in pairwise(starts)], peak_bytes() - before
+    record = trained.record
+    length = record.tokens / (record.questions * (data.group_size + 1))
+    flops = hardware.training_flops(trained.backbone, trained.backbone.config, record.tokens, length) / record.step
+    return [later - earlier for earlier, later in pairwise(starts)], peak_bytes() - before, flops
 
 
 def floor_steps(folder: Path, name: str, steps: int) -> Measured:
@@ -339,9 +345,11 @@ def bare_passes(folder: Path, name: str, data: Any) -> Measured:
 
 def contend(contender: str, folder: Path, name: str) -> None:
     """Run one contender and print its seconds a step and, where it counts, the memory it took."""
+    from embedtune import hardware
     from embedtune.device import pick_device
     from embedtune.memory import keep_freed_memory
 
+    figures: dict[str, float] = {}
     if not contender.startswith("memory"):
         keep_freed_memory(pick_device())  # as the stage does; FlagEmbedding runs in a process of its own
     if contender == "floor":
@@ -349,7 +357,11 @@ def contend(contender: str, folder: Path, name: str) -> None:
     elif contender == "FlagEmbedding":
         seconds, taken = flag_embedding_steps(folder, name, FLAG_STEPS[name])
     elif contender == "embedtune":
-        seconds, taken = fine_tune_steps(folder, name, training_set(folder, name, BATCH, STEPS[name]), BATCH, None)
+        data = training_set(folder, name, BATCH, STEPS[name])
+        seconds, taken, flops = fine_tune_steps(folder, name, data, BATCH, None)
+        if on_gpu():
+            rate = hardware.matrix_rate(pick_device(), precision())
+            figures["share_of_matrix_rate"] = flops / statistics.mean(seconds[WARM_UP:]) / rate
     else:
         batch = int(contender.split("_")[-1])
         steps = {"bare": 1, "memory": 2, "batch": 4}[contender.split("_")[0]]
@@ -359,8 +371,9 @@ def contend(contender: str, folder: Path, name: str) -> None:
         if contender.startswith("bare"):
             seconds, taken = bare_passes(folder, name, data)
         else:
-            seconds, taken = fine_tune_steps(folder, name, data, batch, CACHE_CHUNK)
-    print(json.dumps({"seconds": statistics.mean(seconds[WARM_UP:] or seconds), "bytes": taken}), flush=True)
+            seconds, taken, _ = fine_tune_steps(folder, name, data, batch, CACHE_CHUNK)
+    figures |= {"seconds": statistics.mean(seconds[WARM_UP:] or seconds), "bytes": taken}
+    print(json.dumps(figures), flush=True)
 
 
 def main() -> None:
@@ -382,6 +395,7 @@ def main() -> None:
             result["steps"][TITLES[name]] = {
                 "rounds": ROUNDS[name],
                 "median_seconds": {contender: round(value, 4) for contender, value in seconds.items()},
+                **{key: round(value, 3) for key, value in medians["embedtune"].items() if key.startswith("share")},
                 "time_over": {
                     peer: round(seconds["embedtune"] / seconds[peer], 3) for peer in ("floor", "FlagEmbedding")
                 },
