@@ -53,6 +53,7 @@ bench: setup
 	python -m benchmarks.segmenting
 	python -m benchmarks.encoding
 	python -m benchmarks.training
+	python -m benchmarks.methods
 	python -m benchmarks.pipeline
 
 clean:
