@@ -2,6 +2,7 @@
 
     python -m benchmarks.methods               on the sample, writes results/methods.json
     python -m benchmarks.methods laws          adds STARD's law questions to it
+    python -m benchmarks.methods laws LoRA     these ways alone, beside what the file has
 
 Everything before training runs once for each data set; each method then trains, encodes and evaluates.
 """
@@ -51,15 +52,16 @@ def run(project: Path, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    laws = sys.argv[1:] == ["laws"]
+    laws = sys.argv[1:2] == ["laws"]
+    chosen = sys.argv[2:] if laws else sys.argv[1:]
     path = RESULTS / "methods.json"
-    results = json.loads(path.read_text())["results"] if laws and path.exists() else {}
+    results = json.loads(path.read_text())["results"] if (laws or chosen) and path.exists() else {}
     data = "stard-laws" if laws else "sample"
     with tempfile.TemporaryDirectory() as scratch:
         project = clone(Path(scratch) / "project", LAW_PARAMETERS if laws else {})
-        results[data] = {}
-        for method, changes in METHODS.items():
-            results[data][method] = run(project, changes)
+        results[data] = results.get(data, {}) if chosen else {}
+        for method in chosen or METHODS:
+            results[data][method] = run(project, METHODS[method])
             print(f"{data}, {method}: {results[data][method]}", file=sys.stderr, flush=True)
     write_result("methods", {"results": results})
 
