@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.harness import RESULTS, write_result
+from benchmarks.harness import RESULTS, read_result, write_result
 from benchmarks.pipeline import LAW_PARAMETERS, SHOWN, clone, repro
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -55,7 +55,7 @@ def main() -> None:
     laws = sys.argv[1:2] == ["laws"]
     chosen = sys.argv[2:] if laws else sys.argv[1:]
     path = RESULTS / "methods.json"
-    results = json.loads(path.read_text())["results"] if (laws or chosen) and path.exists() else {}
+    results = read_result("methods")["results"] if (laws or chosen) and path.exists() else {}
     data = "stard-laws" if laws else "sample"
     with tempfile.TemporaryDirectory() as scratch:
         project = clone(Path(scratch) / "project", LAW_PARAMETERS if laws else {})

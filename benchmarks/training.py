@@ -25,16 +25,14 @@ from typing import Any
 import psutil
 
 from benchmarks.harness import interleaved, read_result, write_result
+from benchmarks.training_workload import BATCH, GROUP, MAX_LEN, REAL, STEPS, training_set, write_data
 
-REAL = Path(__file__).parents[2] / "shared" / "data" / "mldr-zh-10" / "mldr-v1.0-zh" / "train.jsonl.gz"
-BATCH, GROUP, MAX_LEN, TEMPERATURE = 16, 8, 256, 0.02
+TEMPERATURE = 0.02
 WARM_UP = 1
 ROUNDS = {"sample": 5, "small": 3, "base": 5}  # the cores are busy half a minute with each step of the small one
 Measured = tuple[list[float], int]  # seconds of each step, bytes taken
-STEPS = {"sample": 12, "small": 4, "base": 22}
 FLAG_STEPS = {"sample": 4, "small": 2, "base": 12}
 CACHE_GROUP, CACHE_MAX_LEN, CACHE_CHUNK = 2, 64, 32
-SIZES = {"small": (4, 512, 8), "base": (12, 768, 12)}  # layers, width, heads
 TITLES = {"sample": "2 layers of 128", "small": "4 layers of 512", "base": "12 layers of 768"}
 
 
@@ -42,105 +40,6 @@ def on_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def write_data(folder: Path) -> None:
-    """Models, segmented documents, mined rows and FlagEmbedding's training file."""
-    from benchmarks.encoding import segment
-    from embedtune import files
-    from embedtune.base_model import prepare_model
-    from embedtune.sample.model import write_sample_model
-
-    rows = real_rows() or generated_rows(folder)
-    options = {"pooling": "cls", "normalize": True, "query_instruction": "", "passage_instruction": ""}
-    for name in ("sample", *SIZES):
-        unprepared, model = folder / f"{name}-unprepared", folder / name
-        unprepared.mkdir()
-        model.mkdir()
-        write_sample_model(unprepared)
-        if name in SIZES:
-            resize(unprepared, *SIZES[name])
-        prepare_model(unprepared, model, **options)
-    texts = [text for row in rows for text in (row["pos"], row["neg"])]
-    segment(folder, folder / "sample", texts, folder / "passages", max_passages=1, max_tokens=MAX_LEN)
-    files.write_json_lines(
-        folder / "mined.jsonl",
-        (
-            {
-                "query_id": f"q{i}",
-                "query": row["query"],
-                "pos_passages": [2 * i],
-                "neg_passages": [2 * i + 1] * (GROUP - 1),
-            }
-            for i, row in enumerate(rows)
-        ),
-    )
-    steps = max(STEPS.values())
-    repeated = [rows[i % len(rows)] for i in range(BATCH * steps)]
-    files.write_json_lines(
-        folder / "flag.jsonl",
-        ({"query": row["query"], "pos": [row["pos"]], "neg": [row["neg"]] * (GROUP - 1)} for row in repeated),
-    )
-
-
-def real_rows() -> list[dict[str, str]]:
-    from embedtune import files
-
-    if not REAL.exists():
-        return []
-    return [
-        {
-            "query": row["query"],
-            "pos": row["positive_passages"][0]["text"],
-            "neg": row["negative_passages"][0]["text"],
-        }
-        for row in files.read_json_lines(REAL)
-    ]
-
-
-def generated_rows(folder: Path) -> list[dict[str, str]]:
-    from benchmarks.encoding import generated_documents
-
-    texts = generated_documents(folder)
-    return [{"query": text[:30], "pos": text, "neg": texts[i - 1]} for i, text in enumerate(texts)]
-
-
-def resize(target: Path, layers: int, width: int, heads: int) -> None:
-    """Replace the sample's weights by random ones of another size."""
-    import torch
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(0)
-    config = BertConfig.from_pretrained(target)
-    config.update(
-        {
-            "hidden_size": width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "intermediate_size": 4 * width,
-        }
-    )
-    BertModel(config, add_pooling_layer=False).save_pretrained(target)
-
-
-def training_set(folder: Path, name: str, batch: int, steps: int, group: int = GROUP, max_len: int = MAX_LEN) -> Any:
-    from embedtune.passages import open_passages
-    from embedtune.tokenization import frame, load_tokenizer, tokenize_queries
-    from embedtune.training_data import TrainingSet, read_mined
-
-    tokenizer = load_tokenizer(folder / name)
-    mined = read_mined(folder / "mined.jsonl")
-    rows = [mined[i % len(mined)] for i in range(batch * steps)]
-    return TrainingSet(
-        rows,
-        tokenize_queries(tokenizer, [row.query for row in rows], "", max_len),
-        open_passages(folder / "passages"),
-        frame(tokenizer),
-        group_size=group,
-        passage_max_len=max_len,
-        distillation=False,
-        seed=0,
-    )
 
 
 def held_bytes() -> int:
