@@ -1,4 +1,4 @@
-"""What benchmarks/training.py trains on: models of several sizes, ten real rows repeated, in the files of both tools."""
+"""What benchmarks/training.py trains on: models of several sizes, ten real rows repeated, in both tools' files."""
 
 from __future__ import annotations
 
