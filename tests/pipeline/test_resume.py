@@ -75,6 +75,14 @@ def trainable(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Pr
     return project
 
 
+def untrained(trainable: Project, target: Path) -> Project:
+    """A copy without what earlier trainings left: what there is then is of the training under test."""
+    project = copy(trainable, target)
+    for left in ("checkpoints", "logs"):
+        shutil.rmtree(project.root / left, ignore_errors=True)
+    return project
+
+
 @pytest.fixture(scope="module")
 def expected(trainable: Project, start: Any) -> tuple[dict[str, str], float]:
     """What an uninterrupted run writes, and its seconds."""
@@ -105,8 +113,7 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_bits(
 @pytest.mark.parametrize("workers", [0, 1])
 def test_ctrl_c_saves_and_says_how_to_go_on(trainable: Project, start: Any, tmp_path: Path, workers: int) -> None:
     """A terminal sends it to the whole process group, the data loader's workers too."""
-    project = copy(trainable, tmp_path / "project")
-    shutil.rmtree(project.root / "logs" / "tensorboard")
+    project = untrained(trainable, tmp_path / "project")
     training = {"save_strategy": "no", "eval_strategy": "no", "dataloader_num_workers": workers}
     project.edit(train=training | {"num_train_epochs": 6})
     process, output = start(project)
@@ -129,7 +136,7 @@ def wait_for_steps(project: Project, process: Any) -> None:
 
 @pytest.mark.parametrize("change", ["params", "data", "code", "weights"])
 def test_what_has_changed_begins_anew(trainable: Project, start: Any, tmp_path: Path, change: str) -> None:
-    project = copy(trainable, tmp_path / "project")
+    project = untrained(trainable, tmp_path / "project")
     process, output = start(project)
     while not list(project.root.glob("checkpoints/*/step-*/complete.json")):
         assert process.is_alive(), output.read_text()
@@ -152,7 +159,7 @@ def test_what_has_changed_begins_anew(trainable: Project, start: Any, tmp_path: 
 
 
 def test_a_second_trainer_is_refused(trainable: Project, start: Any, tmp_path: Path) -> None:
-    project = copy(trainable, tmp_path / "project")
+    project = untrained(trainable, tmp_path / "project")
     first, output = start(project)
     while not list(project.root.glob("checkpoints/*/step-*")):
         assert first.is_alive(), output.read_text()
