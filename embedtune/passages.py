@@ -2,7 +2,7 @@
 
     token_ids.bin       every document's token ids (no special tokens), end to end; uint16 or uint32
     passages.parquet    document (row of documents.parquet), token_start, token_count, char_start, char_end, text_hash
-    documents.parquet   document_id, corpus_offset (byte of its line in corpus.jsonl), first_passage
+    documents.parquet   document_id, corpus_offset (byte of its line in corpus.jsonl), first_passage, title_tokens
     meta.json           dtype, max_tokens, and what was counted
 
 Passages are numbered from 0 in corpus order; a document's passages follow each other.
@@ -32,16 +32,22 @@ PASSAGE_SCHEMA = pa.schema(
     ]
 )
 DOCUMENT_SCHEMA = pa.schema(
-    [("document_id", pa.string()), ("corpus_offset", pa.int64()), ("first_passage", pa.int64())]
+    [
+        ("document_id", pa.string()),
+        ("corpus_offset", pa.int64()),
+        ("first_passage", pa.int64()),
+        ("title_tokens", pa.int32()),
+    ]
 )
 
 
 @dataclass(frozen=True)
 class Passages:
-    """All passages of a corpus. Arrays have one element per passage, but for the last three: one per document.
+    """All passages of a corpus: token_start to document have one element per passage, what follows one per document.
 
     `first_passage` has one element more: document d has passages first_passage[d] to first_passage[d + 1] - 1.
-    `text_hash` is equal for passages of equal text (white space around it apart).
+    `text_hash` is equal for passages of equal text (white space around it apart). Passages after a document's first
+    begin with its first `title_tokens` tokens, its title; token_count, char_start and char_end do not count those.
     """
 
     token_ids: NDArray[np.integer]
@@ -54,15 +60,35 @@ class Passages:
     document_ids: list[str]
     corpus_offset: NDArray[np.int64]
     first_passage: NDArray[np.int64]
+    title_tokens: NDArray[np.int32]
     max_tokens: int
 
     def __len__(self) -> int:
         return len(self.document)
 
     def tokens(self, passage: int) -> NDArray[np.integer]:
-        """Token ids of one passage without special tokens, shape (n,)."""
+        """Token ids of one passage, its document's title first, without special tokens, shape (n,)."""
+        content = self.content(passage)
+        title, first = self.title_tokens[self.document[passage]], self.first_passage[self.document[passage]]
+        if not title or passage == first:
+            return content
+        return np.concatenate([self.token_ids[self.token_start[first] : self.token_start[first] + title], content])
+
+    def content(self, passage: int) -> NDArray[np.integer]:
+        """Token ids of one passage without a carried title, shape (n,)."""
         start = self.token_start[passage]
         return self.token_ids[start : start + self.token_count[passage]]
+
+    def lengths(self) -> NDArray[np.int64]:
+        """How many tokens each passage has as `tokens` gives it, shape (n,)."""
+        titles = self.title_tokens[self.document].astype(np.int64)
+        titles[self.first_passage[:-1]] = 0
+        return self.token_count + titles
+
+    def document_tokens(self, document: int) -> NDArray[np.integer]:
+        """Token ids of all of a document's passages, what overlaps once, shape (n,)."""
+        first, last = self.first_passage[document], self.first_passage[document + 1] - 1
+        return self.token_ids[self.token_start[first] : self.token_start[last] + self.token_count[last]]
 
     def of_document(self, document: int) -> NDArray[np.int64]:
         """Numbers of the document's passages, in order."""
@@ -83,22 +109,25 @@ def open_passages(directory: Path) -> Passages:
         document_ids=documents["document_id"].to_pylist(),
         corpus_offset=documents["corpus_offset"].to_numpy(),
         first_passage=np.append(documents["first_passage"].to_numpy(), len(table)),
+        title_tokens=documents["title_tokens"].to_numpy(),
         max_tokens=meta["max_tokens"],
         **columns,
     )
 
 
 def read_texts(corpus: Path, passages: Passages, numbers: NDArray[np.integer]) -> list[str]:
-    """The texts of the passages `numbers`, read from corpus.jsonl by position, each document once."""
+    """The texts of the passages `numbers`, carried titles first, read from corpus.jsonl by position."""
     texts = [""] * len(numbers)
     by_document = np.argsort(passages.document[numbers], kind="stable")
-    document, text = -1, ""
+    document, row = -1, {"text": ""}
     with corpus.open("rb") as file:
         for i in by_document:
             passage = numbers[i]
             if passages.document[passage] != document:
                 document = passages.document[passage]
                 file.seek(passages.corpus_offset[document])
-                text = orjson.loads(file.readline())["text"]
-            texts[i] = text[passages.char_start[passage] : passages.char_end[passage]]
+                row = orjson.loads(file.readline())
+            carried = passages.title_tokens[document] and passage != passages.first_passage[document]
+            content = row["text"][passages.char_start[passage] : passages.char_end[passage]]
+            texts[i] = f"{row['title']} {content}" if carried else content
     return texts

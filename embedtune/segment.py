@@ -25,15 +25,14 @@ from embedtune.corpus import Document, read_corpus
 from embedtune.errors import EmbedTuneError
 from embedtune.passages import DOCUMENT_SCHEMA, PASSAGE_SCHEMA
 from embedtune.progress import bar
+from embedtune.windows import Window, characters, windows
 
 BATCH_CHARACTERS = 1_000_000  # an encoding takes some hundred bytes a token: 100 MB a batch, two or three at a time
 HEAD_CHARACTERS_PER_TOKEN = 6  # enough for nearly every head; a text that needs more is tokenised whole
 SPARE_CHARACTERS = 120  # a word of more than 100 characters is unknown to WordPiece, its cut first part is not
-LONG_WORD = 16  # tokens; the start of a longer one is not waited for (unspaced text may be one word to a tokenizer)
 HEAD_SPARE_TOKENS = 32  # tokens near the end of a shortened text may come out otherwise than in the whole text
 
 T = TypeVar("T")
-Window = tuple[int, int]
 
 
 def write_passages(
@@ -45,23 +44,27 @@ def write_passages(
     frame_tokens: int,
     overlap_tokens: int,
     max_passages: int | None,
+    boundaries: str = "word",
+    title_tokens: int = 0,
 ) -> dict[str, Any]:
     """Cut every document of `corpus` (corpus.jsonl) into passages and write them to the directory `target`.
 
     A passage has at most `max_tokens` tokens, of which `frame_tokens` are left for special tokens and instruction.
-    `max_passages` keeps the first ones of each document (None: all). Returns the counts that meta.json holds.
-    Raises EmbedTuneError when no room is left for content.
+    `max_passages` keeps the first ones of each document (None: all). `boundaries` is word, or sentence, to prefer the
+    ends of paragraphs and sentences. Up to `title_tokens` tokens of a document's title stand before its passages after
+    the first, within `max_tokens`. Returns the counts that meta.json holds. Raises EmbedTuneError when no room is left
+    for content.
     """
     size = max_tokens - frame_tokens
-    if size <= 2 * overlap_tokens:
+    if size - title_tokens <= 2 * overlap_tokens:
         raise EmbedTuneError(
-            f"params.yaml: segment.max_tokens: {max_tokens} leaves {size} tokens for text beside special tokens and "
-            f"model.passage_instruction ({frame_tokens}); expected more than twice segment.overlap_tokens "
-            f"({overlap_tokens})"
+            f"params.yaml: segment.max_tokens: {max_tokens} leaves {size - title_tokens} tokens for text beside "
+            f"special tokens, model.passage_instruction ({frame_tokens}) and segment.title_tokens ({title_tokens}); "
+            f"expected more than twice segment.overlap_tokens ({overlap_tokens})"
         )
     head_tokens = None if max_passages is None else size + (max_passages - 1) * (size - overlap_tokens)
     dtype = np.uint16 if tokenizer.get_vocab_size() <= 2**16 else np.uint32
-    counts = {"documents": 0, "passages": 0, "tokens": 0, "documents_without_tokens": 0}
+    counts = {"documents": 0, "passages": 0, "tokens": 0, "documents_without_tokens": 0, "documents_with_title": 0}
     with (
         (target / "token_ids.bin").open("wb") as token_file,
         pq.ParquetWriter(target / "passages.parquet", PASSAGE_SCHEMA) as passage_table,
@@ -70,20 +73,31 @@ def write_passages(
     ):
         for batch, encodings in _encoded(read_corpus(corpus), tokenizer, head_tokens):
             rows: dict[str, list[int]] = {name: [] for name in PASSAGE_SCHEMA.names}
-            first_passages = []
+            first_passages, titles = [], []
             for document, encoding in zip(batch, encodings, strict=True):
                 first_passages.append(counts["passages"] + len(rows["document"]))
-                spans = list(windows(encoding, size, overlap_tokens, max_passages))
+                titles.append(_title_length(encoding, document.title, title_tokens))
+                spans = list(
+                    windows(
+                        encoding,
+                        size,
+                        overlap_tokens,
+                        max_passages,
+                        later_size=size - titles[-1],
+                        text=document.text if boundaries == "sentence" else None,
+                    )
+                )
                 _add_rows(rows, counts["documents"], document.text, encoding, spans, counts["tokens"])
                 ids = np.array(encoding.ids[: spans[-1][1]], dtype=dtype)
                 token_file.write(ids.tobytes())
                 counts["tokens"] += len(ids)
                 counts["documents"] += 1
                 counts["documents_without_tokens"] += not len(ids)
+                counts["documents_with_title"] += titles[-1] > 0
             passage_table.write_table(pa.table(rows, schema=PASSAGE_SCHEMA))
             document_table.write_table(
                 pa.table(
-                    [[d.id for d in batch], [d.offset for d in batch], first_passages],
+                    [[d.id for d in batch], [d.offset for d in batch], first_passages, titles],
                     schema=DOCUMENT_SCHEMA,
                 )
             )
@@ -106,60 +120,28 @@ def _release_memory() -> None:
         trim(0)
 
 
-def windows(encoding: Encoding, size: int, overlap: int, limit: int | None) -> Iterator[Window]:
-    """Token ranges [start, end) of at most `size` tokens that cover the encoding, the first `limit` of them.
-
-    Each begins and ends between words, unless a word is too long for that, and begins `overlap` tokens (or a few more,
-    to the start of a word) before its predecessor's end. A last range of less than half the size reaches
-    back to be a full one: the tail of a document alone says little. A text without tokens gives one empty range.
-    """
-    count = len(encoding)
-    start = end = produced = 0
-    while True:
-        lowest = max(start + size // 2, end)
-        end = count if start + size >= count else _back_to_word_start(encoding, start + size, lowest)
-        yield start, end
-        produced += 1
-        if end == count or produced == limit:
-            return
-        lowest = max(start, end - overlap - max(overlap, LONG_WORD))  # further back, passages would be all but equal
-        start = max(_back_to_word_start(encoding, end - overlap, lowest), start + 1) if overlap else end
-        if count - start < size // 2:
-            start = _next_word_start(encoding, count - size, start)
-
-
-def _begins_word(encoding: Encoding, token: int) -> bool:
-    return token == 0 or encoding.token_to_word(token) != encoding.token_to_word(token - 1)
-
-
-def _back_to_word_start(encoding: Encoding, token: int, lowest: int) -> int:
-    """The nearest token at or before `token` that begins a word, or `token` itself if none does above `lowest`."""
-    return next((i for i in range(token, lowest, -1) if _begins_word(encoding, i)), token)
-
-
-def _next_word_start(encoding: Encoding, token: int, highest: int) -> int:
-    """The nearest token at or after `token` that begins a word, or `highest` if none does below it."""
-    return next((i for i in range(token, highest) if _begins_word(encoding, i)), token)
+def _title_length(encoding: Encoding, title: str, most: int) -> int:
+    """How many of the text's first tokens are its title, at most `most`."""
+    if not title or not most:
+        return 0
+    return next(
+        (i for i in range(min(most, len(encoding))) if characters(encoding, i)[0] >= len(title)),
+        min(most, len(encoding)),
+    )
 
 
 def _add_rows(
     rows: dict[str, list[int]], document: int, text: str, encoding: Encoding, spans: list[Window], token_start: int
 ) -> None:
     for start, end in spans:
-        char_start = _chars(encoding, start)[0] if end > start else 0
-        char_end = _chars(encoding, end - 1)[1] if end > start else 0
+        char_start = characters(encoding, start)[0] if end > start else 0
+        char_end = characters(encoding, end - 1)[1] if end > start else 0
         rows["document"].append(document)
         rows["token_start"].append(token_start + start)
         rows["token_count"].append(end - start)
         rows["char_start"].append(char_start)
         rows["char_end"].append(char_end)
         rows["text_hash"].append(text_hash(text[char_start:char_end]))
-
-
-def _chars(encoding: Encoding, token: int) -> Window:
-    span = encoding.token_to_chars(token)
-    assert span is not None, "a token of a text without special tokens has characters"
-    return span
 
 
 def text_hash(text: str) -> int:
@@ -189,7 +171,7 @@ def _encode_heads(texts: list[str], tokenizer: Tokenizer, tokens: int) -> list[E
     encodings = _encode([text[:cut] for text in texts], tokenizer)
 
     def may_differ(encoding: Encoding) -> bool:
-        return len(encoding) < enough or _chars(encoding, tokens - 1)[1] > cut - SPARE_CHARACTERS
+        return len(encoding) < enough or characters(encoding, tokens - 1)[1] > cut - SPARE_CHARACTERS
 
     short = [i for i, text in enumerate(texts) if len(text) > cut and may_differ(encodings[i])]
     for i, encoding in zip(short, _encode([texts[i] for i in short], tokenizer), strict=True):

@@ -25,11 +25,15 @@ def main() -> None:
             frame_tokens=frame(tokenizer, settings.passage_instruction).length,
             overlap_tokens=params.segment.overlap_tokens,
             max_passages=params.segment.max_passages,
+            boundaries=params.segment.boundaries,
+            title_tokens=params.segment.title_tokens,
         )
     cli.say(
         f"segment: wrote {counts['passages']} passages ({counts['tokens']} tokens) of {counts['documents']} documents "
         "to data/passages"
     )
+    if params.segment.title_tokens and not counts["documents_with_title"]:
+        cli.say("segment: no document has a title to carry along (segment.title_tokens)")
     if counts["documents_without_tokens"]:
         cli.say(f"segment: {counts['documents_without_tokens']} documents have no tokens; each is one empty passage")
 

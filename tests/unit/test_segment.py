@@ -15,7 +15,8 @@ from embedtune import segment
 from embedtune.errors import EmbedTuneError
 from embedtune.files import read_json
 from embedtune.passages import Passages, open_passages, read_texts
-from embedtune.segment import text_hash, windows, write_passages
+from embedtune.segment import text_hash, write_passages
+from embedtune.windows import windows
 from tests.unit.segmenting import (
     Window,
     both_tokenizers,
@@ -204,6 +205,7 @@ def test_a_corpus_without_tokens_can_be_opened(tmp_path: Path, bert: Tokenizer) 
         "passages": 2,
         "tokens": 0,
         "documents_without_tokens": 2,
+        "documents_with_title": 0,
     }
 
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from embedtune import segment
 from embedtune.corpus import read_corpus
-from embedtune.segment import windows
+from embedtune.windows import windows
 from tests.unit.segmenting import ROOT, Window, segmented
 
 
@@ -27,10 +27,10 @@ def test_only_a_few_batches_are_read_ahead(tmp_path: Path, bert: Tokenizer, monk
             furthest = max(furthest, read - cut)
             yield document
 
-    def counted_windows(*arguments: Any) -> Iterator[Window]:
+    def counted_windows(*arguments: Any, **options: Any) -> Iterator[Window]:
         nonlocal cut
         cut += 1
-        return windows(*arguments)
+        return windows(*arguments, **options)
 
     monkeypatch.setattr(segment, "read_corpus", counted_documents)
     monkeypatch.setattr(segment, "windows", counted_windows)
