@@ -44,7 +44,7 @@ def prepare_model(
         raise EmbedTuneError(f"{source}: its tokenizer has no fast version (tokenizer.json), which embedtune needs")
     _check_modules(source, pooling)
     settings = Settings(
-        pooling, normalize, query_instruction, passage_instruction, max_tokens=_max_tokens(model, tokenizer)
+        pooling, normalize, query_instruction, passage_instruction, max_tokens=max_tokens(model, tokenizer)
     )
     save_weights(model, target)
     tokenizer.save_pretrained(target)
@@ -52,7 +52,7 @@ def prepare_model(
     return settings
 
 
-def _max_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+def max_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """Tokens the model can read: RoBERTa-style position tables begin after the padding token's number."""
     positions = getattr(model.config, "max_position_embeddings", UNLIMITED)
     table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)

@@ -3,7 +3,8 @@
 For each question `hard_share` of the negatives, rounded half up, come from documents ranked `hard_ranks` in the raw
 results (positives still counted in the ranks), drawn without replacement; the rest uniformly from the corpus, or from
 `random_ranks`. A candidate is refused if it is relevant, if its passage's text equals any passage of a relevant
-document, or if that text was drawn before. Draws depend on the seed and the question's id alone.
+document or nearly stands in one, if that text was drawn before, or if it scores too high to be a negative. Draws depend
+on the seed and the question's id alone.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.corpus import Query
 from embedtune.errors import EmbedTuneError
+from embedtune.near_duplicates import overlap, shingles
 from embedtune.passages import Passages
-from embedtune.positives import Choose, best_passage
+from embedtune.positives import Score, choose
 from embedtune.progress import bar
 from embedtune.search import Rankings, Vectors, exact_scores
 from embedtune.seeds import generator
@@ -37,18 +38,32 @@ class Negative:
 
 @dataclass
 class Mined:
-    """One question with its positives (passage numbers) and negatives, and what was refused on the way."""
+    """One question with its positives (passage numbers) and negatives, and what was refused on the way.
+
+    `margins` say how sure the choice of each positive was (see positives.py).
+    `scores` are the base model's inner products with the question: of all positives, then of all negatives.
+    """
 
     query: int
     positives: list[int]
+    margins: list[float | None]
     negatives: list[Negative] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
+    scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     filled: int = 0  # random negatives in place of hard ones that were not to be had
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to draw: see params.yaml's `mine` section. `random_ranks` None is the whole corpus."""
+    """What to draw: see params.yaml's `mine` section. `random_ranks` None is the whole corpus.
+
+    `hard_draw` is random, top (highest score first) or score (by the softmax of scores over `draw_temperature`). A
+    candidate's score may be at most `max_score_ratio` of the question's best positive's and at most `max_score_margin`
+    above it (NV-Retriever, de Souza P. Moreira et al. 2024: TopK-PercPos, and with a negative margin TopK-MarginPos).
+    It and a relevant document share less than `near_duplicate_share` of the token trigrams of the shorter of the two.
+    None: no such limit. Of each relevant document up to `positives_per_document` passages are positives, if they score
+    within `positive_closeness` (a share) of the best.
+    """
 
     source: str
     negatives: int
@@ -56,6 +71,13 @@ class Recipe:
     hard_ranks: tuple[int, int]
     random_ranks: tuple[int, int | None] | None
     seed: int
+    hard_draw: str = "random"
+    draw_temperature: float = 0.05
+    max_score_ratio: float | None = None
+    max_score_margin: float | None = None
+    near_duplicate_share: float | None = None
+    positives_per_document: int = 1
+    positive_closeness: float = 0.0
 
     @property
     def hard(self) -> int:
@@ -86,8 +108,8 @@ class Pool:
     number_of: dict[str, int]
 
 
-def mine(pool: Pool, choose_positive: Choose, recipe: Recipe) -> Iterator[Mined]:
-    """Positives and negatives for each question of the pool, in order.
+def mine(pool: Pool, score_positives: Score, recipe: Recipe) -> Iterator[Mined]:
+    """Positives and negatives for each question of the pool, in order; positives are chosen by `score_positives`.
 
     Raises EmbedTuneError where `source: dataset` meets questions without negatives of their own.
     """
@@ -99,10 +121,28 @@ def mine(pool: Pool, choose_positive: Choose, recipe: Recipe) -> Iterator[Mined]
         )
     for query in bar(range(len(pool.queries)), unit=" questions", desc="mine"):
         relevant = [pool.number_of[document] for document in pool.queries[query].relevant()]
-        mined = Mined(query, [choose_positive(query, document) for document in relevant])
+        chosen = [
+            positive
+            for document in relevant
+            for positive in choose(
+                score_positives(query, document),
+                int(pool.passages.first_passage[document]),
+                recipe.positives_per_document,
+                recipe.positive_closeness,
+            )
+        ]
+        mined = Mined(query, [positive.passage for positive in chosen], [positive.margin for positive in chosen])
         rng = generator(recipe.seed, "mine", pool.queries[query].id)
         _Drawing(pool, recipe, mined, relevant, rng).draw()
+        mined.scores = _scores(pool, query, mined.positives + [negative.passage for negative in mined.negatives])
         yield mined
+
+
+def _scores(pool: Pool, query: int, passages: list[int]) -> NDArray[np.float32]:
+    """The base model's inner products of a question with passages."""
+    numbers = np.array([passages], dtype=np.int64)
+    scores: NDArray[np.float32] = exact_scores(pool.query_vectors[[query]], pool.passage_vectors, numbers)[0]
+    return scores
 
 
 class _Drawing:
@@ -118,11 +158,17 @@ class _Drawing:
         ranked = pool.rankings.documents[mined.query]
         self.ranked: list[int] = ranked[ranked >= 0].tolist()
         self.rank_of = {document: rank for rank, document in enumerate(self.ranked, start=1)}
+        self.highest_score = self._highest_score()
+        self.positive_shingles = (
+            [shingles(pool.passages.document_tokens(document)) for document in relevant]
+            if recipe.near_duplicate_share is not None
+            else []
+        )
 
     def draw(self) -> None:
         own = [self.pool.number_of[document] for document in self.pool.queries[self.mined.query].negatives()]
         if self.recipe.source == "dataset":
-            self._take(self._shuffled(own), "dataset", self.recipe.negatives)
+            self._take(self._in_order_of_draw(own), "dataset", self.recipe.negatives)
             return
         first, last = self.recipe.hard_ranks
         hard = self.ranked[first - 1 : last]
@@ -131,10 +177,18 @@ class _Drawing:
             kinds = dict.fromkeys(own, "dataset")
         else:
             kinds = {}
-        for document in self._shuffled(hard):
+        for document in self._in_order_of_draw(hard):
             self._take([document], kinds.get(document, "hard"), self.recipe.hard)
         self.mined.filled = self.recipe.hard - len(self.mined.negatives)
         self._take(self._random_documents(), "random", self.recipe.negatives)
+
+    def _in_order_of_draw(self, documents: list[int]) -> list[int]:
+        if self.recipe.hard_draw == "random":
+            return self._shuffled(documents)
+        keys = np.array([self._document_score(document) for document in documents], dtype=np.float64)
+        if self.recipe.hard_draw == "score":  # Gumbel noise: a draw from the softmax, without replacement
+            keys = keys / self.recipe.draw_temperature + self.rng.gumbel(size=len(keys))
+        return [documents[i] for i in np.argsort(-keys, kind="stable")]
 
     def _shuffled(self, documents: list[int]) -> list[int]:
         return [documents[i] for i in self.rng.permutation(len(documents))]
@@ -172,15 +226,43 @@ class _Drawing:
             self.mined.refused["relevant_document"] += 1
             return
         passage = self._passage(document, kind)
+        reason = self._refusal(passage)
+        if reason:
+            self.mined.refused[reason] += 1
+            return
+        self.drawn.add(document)
+        self.drawn_texts.add(int(self.pool.passages.text_hash[passage]))
+        self.mined.negatives.append(Negative(passage, kind, self.rank_of.get(document)))
+
+    def _refusal(self, passage: int) -> str | None:
+        """Why the passage of a document that is not known to be relevant may not be a negative all the same."""
         text = int(self.pool.passages.text_hash[passage])
         if text in self.positive_texts:
-            self.mined.refused["text_of_relevant_document"] += 1
-        elif text in self.drawn_texts:
-            self.mined.refused["text_drawn_before"] += 1
-        else:
-            self.drawn.add(document)
-            self.drawn_texts.add(text)
-            self.mined.negatives.append(Negative(passage, kind, self.rank_of.get(document)))
+            return "text_of_relevant_document"
+        if text in self.drawn_texts:
+            return "text_drawn_before"
+        limit = self.recipe.near_duplicate_share
+        if limit is not None:
+            candidate = shingles(self.pool.passages.content(passage))
+            if any(overlap(candidate, positive) >= limit for positive in self.positive_shingles):
+                return "near_duplicate_of_relevant_document"
+        if self.highest_score < np.inf and _scores(self.pool, self.mined.query, [passage])[0] > self.highest_score:
+            return "score_too_high"
+        return None
+
+    def _highest_score(self) -> float:
+        """The highest score that a negative may have."""
+        ratio, margin = self.recipe.max_score_ratio, self.recipe.max_score_margin
+        if (ratio is None and margin is None) or not self.mined.positives:
+            return np.inf
+        positive = float(_scores(self.pool, self.mined.query, self.mined.positives).max())
+        by_ratio = np.inf if ratio is None else positive * ratio if positive > 0 else positive
+        return min(by_ratio, np.inf if margin is None else positive + margin)
+
+    def _document_score(self, document: int) -> float:
+        if document in self.rank_of:
+            return float(self.pool.rankings.scores[self.mined.query, self.rank_of[document] - 1])
+        return float(_scores(self.pool, self.mined.query, self.pool.passages.of_document(document).tolist()).max())
 
     def _passage(self, document: int, kind: str) -> int:
         """The document's passage to use: the best one for a hard negative, any for a random one."""
@@ -189,82 +271,5 @@ class _Drawing:
         if kind == "hard":
             rank = self.rank_of[document]
             return int(self.pool.rankings.passages[self.mined.query, rank - 1])
-        query = self.pool.query_vectors[self.mined.query]
-        return best_passage(query, self.pool.passage_vectors, self.pool.passages, document)
-
-
-def mined_rows(pool: Pool, mined: list[Mined], texts: dict[int, str]) -> Iterator[dict[str, Any]]:
-    """Rows of data/mined/train.jsonl: FlagEmbedding's `query`, `pos`, `neg`, and ids, ranks, kinds, scores beside them.
-
-    `texts` is passage number -> text. `base_scores` are the base model's inner products; `scores` a teacher's, as
-    FlagEmbedding's distillation reads them, where the data set has any (null for a passage without).
-    """
-    ids, document = pool.passages.document_ids, pool.passages.document
-    for row in mined:
-        negatives = [negative.passage for negative in row.negatives]
-        numbers = np.array([row.positives + negatives], dtype=np.int64)
-        scores = exact_scores(pool.query_vectors[[row.query]], pool.passage_vectors, numbers)[0]
-        rounded = [round(float(score), 6) for score in scores]
-        named = [ids[document[passage]] for passage in row.positives + negatives]
-        split = len(row.positives)
-        teacher = pool.queries[row.query].scores
-        taught = [teacher.get(name) for name in named]
-        yield {
-            "query_id": pool.queries[row.query].id,
-            "query": pool.queries[row.query].text,
-            "pos": [texts[passage] for passage in row.positives],
-            "neg": [texts[passage] for passage in negatives],
-            "pos_ids": named[:split],
-            "neg_ids": named[split:],
-            "pos_passages": row.positives,
-            "neg_passages": negatives,
-            "pos_base_scores": rounded[:split],
-            "neg_base_scores": rounded[split:],
-            **({"pos_scores": taught[:split], "neg_scores": taught[split:]} if teacher else {}),
-            "neg_kinds": [negative.kind for negative in row.negatives],
-            "neg_ranks": [negative.rank for negative in row.negatives],
-        }
-
-
-def mining_counts(pool: Pool, mined: list[Mined], recipe: Recipe) -> dict[str, Any]:
-    """What metrics/mining.json says: what was drawn, what was refused and why, how often the positive was right."""
-    kinds = Counter(negative.kind for row in mined for negative in row.negatives)
-    refused: Counter[str] = sum((row.refused for row in mined), Counter())
-    total = sum(kinds.values())
-    counts: dict[str, Any] = {
-        "questions": len(mined),
-        "positives": sum(len(row.positives) for row in mined),
-        "negatives": total,
-        "negatives_hard": kinds["hard"],
-        "negatives_dataset": kinds["dataset"],
-        "negatives_random": kinds["random"],
-        "hard_share": (kinds["hard"] + kinds["dataset"]) / max(1, total),
-        "hard_filled_with_random": sum(row.filled for row in mined),
-        "questions_with_fewer_negatives": sum(len(row.negatives) < recipe.negatives for row in mined),
-        "refused_relevant_document": refused["relevant_document"],
-        "refused_text_of_relevant_document": refused["text_of_relevant_document"],
-        "refused_text_drawn_before": refused["text_drawn_before"],
-    }
-    right = [
-        _holds_answer(pool, passage, answer)
-        for row in mined
-        for answer in pool.queries[row.query].answers
-        for passage in row.positives
-        if pool.passages.document_ids[pool.passages.document[passage]] == answer["docid"]
-    ]
-    if right:
-        counts["positive_right_share"] = sum(right) / len(right)
-    return counts
-
-
-def _holds_answer(pool: Pool, passage: int, answer: dict[str, Any]) -> bool:
-    """Whether the passage holds at least half of the answer's characters."""
-    start = max(answer["start"], int(pool.passages.char_start[passage]))
-    end = min(answer["end"], int(pool.passages.char_end[passage]))
-    return bool(2 * (end - start) >= answer["end"] - answer["start"])
-
-
-def used_passages(mined: list[Mined]) -> NDArray[np.int64]:
-    """The numbers of all passages in the mined rows, each once, ascending; shape (n,)."""
-    numbers = {p for row in mined for p in row.positives} | {n.passage for row in mined for n in row.negatives}
-    return np.array(sorted(numbers), dtype=np.int64)
+        own = self.pool.passages.of_document(document)
+        return int(own[_scores(self.pool, self.mined.query, own.tolist()).argmax()])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
+ADAPTER = "adapter"  # where a tuned model keeps the adapter that was merged into it
 POOLER = "pooler"  # BERT's module for next-sentence prediction; no embedding passes through it
 POOLING_KEYS = {
     "cls": "pooling_mode_cls_token",
@@ -109,6 +110,8 @@ def _write(path: Path, value: Any) -> None:
 def save_model(backbone: PreTrainedModel, base: Path, target: Path) -> None:
     """Write a tuned model to the directory `target`: its weights in fp32, all else as in the directory `base`."""
     for source in sorted(base.iterdir()):
+        if source.name == ADAPTER:  # of an earlier round, merged into the weights
+            continue
         if source.is_dir():
             shutil.copytree(source, target / source.name)
         elif source.suffix != ".safetensors" and not source.name.endswith(".safetensors.index.json"):

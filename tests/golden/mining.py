@@ -13,9 +13,10 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from embedtune.corpus import Query
-from embedtune.mine import Mined, Pool, Recipe, mine, mined_rows, used_passages
+from embedtune.mine import Mined, Pool, Recipe, mine
+from embedtune.mined_rows import mined_rows, used_passages
 from embedtune.passages import open_passages, read_texts
-from embedtune.positives import Choose, positive_chooser
+from embedtune.positives import Score, choose, scorer
 from embedtune.search import rank_documents
 from embedtune.segment import write_passages
 from embedtune.tokenization import load_tokenizer
@@ -82,8 +83,18 @@ def random_sentence(rng: np.random.Generator) -> str:
     return "".join(rng.choice(CHARACTERS, SENTENCE))
 
 
-def head(world: World) -> Choose:
-    return positive_chooser("head", [], np.empty(0), np.empty(0), world.pool.passages, world.corpus)
+def score_by(how: str, world: World) -> Score:
+    pool = world.pool
+    return scorer(how, pool.queries, pool.query_vectors, pool.passage_vectors, pool.passages, world.corpus)
+
+
+def head(world: World) -> Score:
+    return score_by("head", world)
+
+
+def positive(world: World, score: Score, query: int, document: int) -> int:
+    """The passage that is chosen of a document."""
+    return choose(score(query, document), int(world.pool.passages.first_passage[document]), 1, 0.0)[0].passage
 
 
 def mine_all(world: World, recipe: Recipe) -> tuple[list[Mined], list[Row]]:

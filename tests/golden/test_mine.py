@@ -14,7 +14,8 @@ import pytest
 
 from embedtune import files
 from embedtune.corpus import Query
-from embedtune.mine import Recipe, mine, mining_counts
+from embedtune.mine import Recipe, mine
+from embedtune.mined_rows import mining_counts
 from embedtune.search import rank_documents
 from tests.golden.mining import (
     SEARCH,
@@ -154,7 +155,7 @@ def test_rows_hold_the_texts_ids_and_scores_of_their_passages(world: World, reci
             numbers = row[f"{side}_passages"]
             assert row[side] == [flat[passage][1] for passage in numbers]
             assert row[f"{side}_ids"] == [world.ids[flat[passage][0]] for passage in numbers]
-            assert row[f"{side}_base_scores"] == pytest.approx(scores[numbers], abs=1e-6)
+            assert row[f"{side}_mining_scores"] == pytest.approx(scores[numbers], abs=1e-6)
 
 
 def test_a_teachers_scores_stand_beside_the_passages_that_have_one(world: World) -> None:

@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from embedtune.corpus import Query
-from embedtune.mine import mine, mining_counts
-from embedtune.positives import positive_chooser
+from embedtune.mine import mine
+from embedtune.mined_rows import mining_counts
+from embedtune.positives import choose
 from tests.golden.mining import (
     CHARACTERS,
     SEARCH,
@@ -26,15 +27,18 @@ from tests.golden.mining import (
     head,
     make_world,
     numbers_of,
+    positive,
     random_sentence,
+    score_by,
     unit,
 )
 
 
 def test_the_head_is_the_first_passage(world: World) -> None:
-    choose = head(world)
     for document in range(150):
-        assert choose(0, document) == int(np.flatnonzero(world.pool.passages.document == document)[0])
+        assert positive(world, head(world), 0, document) == int(
+            np.flatnonzero(world.pool.passages.document == document)[0]
+        )
 
 
 def test_the_best_passage_is_the_base_models_with_ties_to_the_earlier(tmp_path: Path, sample_model: Path) -> None:
@@ -45,9 +49,8 @@ def test_the_best_passage_is_the_base_models_with_ties_to_the_earlier(tmp_path: 
     queries = [Query(f"q{i}", "", {document_id(i): 1}) for i in range(25)]
     vectors = np.stack([unit(rng.standard_normal(16)) for _ in range(25)])
     world = make_world(tmp_path, sample_model, sentences, queries, vectors)
-    pool = world.pool
-    choose = positive_chooser("best", queries, vectors, pool.passage_vectors, pool.passages, world.corpus)
-    chosen = [choose(query, document) for query in range(25) for document in range(25)]
+    score = score_by("best", world)
+    chosen = [positive(world, score, query, document) for query in range(25) for document in range(25)]
     assert chosen == [best_sentence(world, query, document) for query in range(25) for document in range(25)]
     assert Counter(number % 6 for number in chosen).keys() == {0, 1, 2, 3}
 
@@ -100,7 +103,7 @@ def test_the_bm25_passage_is_a_textbook_bm25s(
     numbers = [int(p) for d in relevant_documents for p in pool.passages.of_document(d)]
     flat = [text for document in sentences for text in document]
     texts = [own_terms(flat[passage]) for passage in numbers]
-    choose = positive_chooser("bm25", queries, vectors, pool.passage_vectors, pool.passages, world.corpus)
+    score = score_by("bm25", world)
     places = set()
     for i, query in enumerate(queries):
         known = {term for text in texts for term in text}
@@ -109,17 +112,52 @@ def test_the_bm25_passage_is_a_textbook_bm25s(
             own = [j for j, passage in enumerate(numbers) if pool.passages.document[passage] == document]
             best = max(scores[j] for j in own)
             expected = next(j for j in own if scores[j] > best - 1e-5)
-            assert choose(i, document) == numbers[expected]
+            assert positive(world, score, i, document) == numbers[expected]
             places.add(expected - own[0])
     assert len(places) > 3
 
 
 def test_a_question_without_a_known_term_takes_the_first_passage(world: World) -> None:
     queries = [replace(query, text="zzz ？") for query in world.pool.queries]
-    pool = world.pool
-    choose = positive_chooser("bm25", queries, pool.query_vectors, pool.passage_vectors, pool.passages, world.corpus)
+    unknown = replace(world, pool=replace(world.pool, queries=queries))
     document = numbers_of(world, queries[0].relevant())[0]
-    assert choose(0, document) == pool.passages.first_passage[document]
+    assert positive(world, score_by("bm25", unknown), 0, document) == world.pool.passages.first_passage[document]
+
+
+def test_the_fused_choice_adds_the_shares_of_both_scores(world: World) -> None:
+    dense, lexical, fused = (score_by(how, world) for how in ("best", "bm25", "fused"))
+    disagreements = 0
+    for query, asked in enumerate(world.pool.queries):
+        for document in numbers_of(world, asked.relevant()):
+            expected = np.zeros(len(world.sentences[document]))
+            for scores in (dense(query, document), lexical(query, document)):
+                if scores.max() > scores.min():
+                    expected += (scores - scores.min()) / (scores.max() - scores.min())
+            np.testing.assert_allclose(fused(query, document), expected, atol=1e-6)
+            disagreements += dense(query, document).argmax() != lexical(query, document).argmax()
+    assert disagreements > 5
+
+
+@pytest.mark.parametrize(
+    ("scores", "most", "close", "places", "margins"),
+    [
+        ([1.0, 4.0, 3.9, 2.0], 1, 0.05, [1], [0.025]),
+        ([1.0, 4.0, 3.9, 2.0], 2, 0.05, [1, 2], [0.5, 0.475]),
+        ([1.0, 4.0, 3.9, 2.0], 4, 0.05, [1, 2], [0.5, 0.475]),
+        ([1.0, 4.0, 3.9, 2.0], 4, 1.0, [1, 2, 3, 0], [None] * 4),
+        ([2.0, 2.0], 1, 0.0, [0], [0.0]),
+        ([2.0, 2.0], 2, 0.0, [0, 1], [None, None]),
+        ([-2.0, -1.0], 2, 0.5, [1], [1.0]),
+        ([0.7], 3, 0.5, [0], [None]),
+        ([0.0, 0.0, 0.0], 3, 0.5, [0], [None]),
+    ],
+)
+def test_passages_close_to_the_best_are_positives_too(
+    scores: list[float], most: int, close: float, places: list[int], margins: list[float | None]
+) -> None:
+    chosen = choose(np.array(scores), 100, most, close)
+    assert [positive.passage - 100 for positive in chosen] == places
+    assert [positive.margin for positive in chosen] == pytest.approx(margins)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +173,5 @@ def test_a_positive_is_right_if_it_holds_half_of_the_answer(
     answers = [{"docid": document_id(4), "start": start, "end": end}, {"docid": document_id(5), "start": 30, "end": 60}]
     queries = [Query("q", "", {document_id(4): 1}, answers)]
     world = make_world(tmp_path, sample_model, sentences, queries, unit(rng.standard_normal(16))[None])
-    second = int(world.pool.passages.first_passage[4]) + 1
-    mined = list(mine(world.pool, lambda query, document: second, SEARCH))
+    mined = list(mine(world.pool, lambda query, document: np.array([0.1, 0.5, 0.2]), SEARCH))
     assert mining_counts(world.pool, mined, SEARCH)["positive_right_share"] == right

@@ -1,0 +1,66 @@
+"""Scores of (question, passage) pairs by a cross-encoder: a model that reads both at once and gives one number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from embedtune.base_model import max_tokens
+from embedtune.errors import EmbedTuneError
+from embedtune.progress import quiet_transformers
+
+
+class CrossEncoder:
+    """A reranker such as BAAI/bge-reranker-base: transformers' sequence classification with a single output.
+
+    `max_tokens` is the longest pair that it reads.
+    """
+
+    def __init__(self, directory: Path, device: torch.device, dtype: torch.dtype) -> None:
+        """Raises EmbedTuneError when the directory holds no such model."""
+        quiet_transformers()
+        try:
+            self.model, loading = AutoModelForSequenceClassification.from_pretrained(
+                directory, dtype=dtype, local_files_only=True, output_loading_info=True
+            )
+            self.tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise EmbedTuneError(f"{directory}: cannot be loaded as a cross-encoder: {error}") from error
+        if self.model.config.num_labels != 1 or loading["missing_keys"]:
+            raise EmbedTuneError(
+                f"{directory}: expected a cross-encoder with one output, such as BAAI/bge-reranker-base; "
+                f"it has {self.model.config.num_labels} outputs and lacks {len(loading['missing_keys'])} weights"
+            )
+        self.max_tokens = max_tokens(self.model.base_model, self.tokenizer)
+        self.model.to(device).eval()
+
+    @torch.inference_mode()
+    def scores(self, question: str, passages: list[str], max_len: int, batch_size: int) -> NDArray[np.float32]:
+        """Probabilities (sigmoid of the output) that each passage answers the question, shape (passages,).
+
+        Pairs are cut to `max_len` tokens, the longer text first. Passages go in sorted by length. Raises EmbedTuneError
+        when the model does not read so many tokens.
+        """
+        if max_len > self.max_tokens:
+            raise EmbedTuneError(
+                f"params.yaml: reranker.max_len: expected at most {self.max_tokens}, the longest pair that the model "
+                f"reads, got {max_len}"
+            )
+        order = sorted(range(len(passages)), key=lambda i: -len(passages[i]))
+        result = np.zeros(len(passages), dtype=np.float32)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            features = self.tokenizer(
+                [question] * len(rows),
+                [passages[i] for i in rows],
+                truncation="longest_first",
+                max_length=max_len,
+                padding=True,
+                return_tensors="pt",
+            ).to(self.model.device)
+            result[rows] = self.model(**features).logits[:, 0].float().sigmoid().cpu().numpy()
+        return result
