@@ -30,11 +30,11 @@ class CorpusWriter:
     added: int = 0
     differing: int = 0
 
-    def write(self, document_id: str, text: str) -> None:
-        """Append a document whose id is new."""
+    def write(self, document_id: str, text: str, title: str = "") -> None:
+        """Append a document whose id is new; its text begins with its title."""
         self.fingerprints[document_id] = _fingerprint(text)
         self.lengths.append(len(text))
-        self.file.write(files.json_line({"_id": document_id, "text": text}))
+        self.file.write(files.json_line({"_id": document_id, **({"title": title} if title else {}), "text": text}))
 
     def resolve(self, passage: Passage) -> str | None:
         """The id of the document that a row names, written first if the corpus lacks it; None if it has no text."""
@@ -67,7 +67,7 @@ def convert(layout: Layout, corpus: CorpusWriter, bad_rows: BadRows) -> tuple[di
         if row.id in corpus.fingerprints:
             bad_rows.refuse(row.where, f"id {row.id!r} stands twice in the corpus; ids must be unique", row.raw)
         else:
-            corpus.write(row.id, row.text)
+            corpus.write(row.id, row.text, row.title)
     merged = 0
     questions: dict[str, list[Query]] = {}
     for split in (split for split in SPLITS if split in layout.splits):

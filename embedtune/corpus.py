@@ -21,12 +21,16 @@ QRELS_HEADER = "query-id\tcorpus-id\tscore"
 
 @dataclass(frozen=True)
 class Document:
-    """One line of corpus.jsonl: `offset` is its first byte in the file, `size` its length in bytes."""
+    """One line of corpus.jsonl: `offset` is its first byte in the file, `size` its length in bytes.
+
+    The text begins with the title, if there is one.
+    """
 
     id: str
     text: str
     offset: int
     size: int
+    title: str = ""
 
 
 @dataclass
@@ -60,7 +64,7 @@ def read_corpus(path: Path) -> Iterator[Document]:
             row = orjson.loads(line)
         except orjson.JSONDecodeError as error:
             raise EmbedTuneError(f"{path}:{line_number}: {files.json_problem(line, error)}") from error
-        yield Document(row["_id"], row["text"], offset, len(line))
+        yield Document(row["_id"], row["text"], offset, len(line), row.get("title", ""))
         offset += len(line)
 
 

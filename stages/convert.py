@@ -9,6 +9,7 @@ from embedtune.convert import CorpusWriter, complete_splits, convert, shuffle_qu
 from embedtune.corpus import write_qrels, write_queries
 from embedtune.layouts.opening import open_layout
 from embedtune.layouts.rows import BadRows
+from embedtune.leaks import leaks, without
 
 
 def main() -> None:
@@ -34,12 +35,23 @@ def main() -> None:
         splits, split_counts = complete_splits(questions, shares, params.dataset.dev_queries, params.dataset.seed)
         if params.dataset.shuffle_train_questions:
             shuffle_questions(splits["train"], params.dataset.seed)
+        leak_counts, leaking = leaks(splits, params.dataset.leak_similarity)
+        if params.dataset.remove_leaks:
+            splits["train"] = without(splits["train"], leaking)
+            split_counts |= {"train_queries": len(splits["train"]), "train_queries_removed": len(leaking)}
         for split, queries in splits.items():
             write_queries(queries_directory, split, queries)
             write_qrels(qrels_directory, split, queries)
-    files.write_json(Path("metrics/data.json"), counts | split_counts)
+    files.write_json(Path("metrics/data.json"), counts | split_counts | leak_counts)
     sizes = ", ".join(f"{len(queries)} {split}" for split, queries in splits.items())
     cli.say(f"convert: wrote {counts['documents']} documents to data/corpus.jsonl; questions: {sizes}")
+    if leaking:
+        what = (
+            "removed from train"
+            if params.dataset.remove_leaks
+            else "left in train (dataset.remove_leaks: true would remove them)"
+        )
+        cli.say(f"convert: {len(leaking)} training questions are (nearly) asked in dev or test too; {what}")
     if bad_rows.count:
         cli.say(f"convert: set aside {bad_rows.count} bad rows in data/skipped.jsonl")
 

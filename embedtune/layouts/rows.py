@@ -42,12 +42,13 @@ class Row:
 
 @dataclass(frozen=True)
 class CorpusRow:
-    """One document of the corpus file."""
+    """One document of the corpus file; its `text` begins with its `title`, if it has one."""
 
     where: str
     raw: bytes
     id: str
     text: str
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,21 +114,21 @@ def corpus_rows(path: Path, id_key: str, bad_rows: BadRows) -> Iterator[CorpusRo
     """The documents of a corpus file; a title stands before its text. Unusable ones go to `bad_rows`."""
     for where, raw, content in json_rows(path, bad_rows):
         try:
-            text = _titled_text(content)
-            yield CorpusRow(where, raw, id_of(content, id_key), text)
+            title, text = _title_and_text(content)
+            yield CorpusRow(where, raw, id_of(content, id_key), text, title)
         except UnusableError as error:
             bad_rows.refuse(where, str(error), raw)
 
 
-def _titled_text(content: dict[str, Any]) -> str:
+def _title_and_text(content: dict[str, Any]) -> tuple[str, str]:
     title, text = content.get("title"), content.get("text")
     if title is not None and not isinstance(title, str):
         raise UnusableError("'title' is not a text")
     if not title or not title.strip():
-        return text_of(content, "text")
+        return "", text_of(content, "text")
     if text is not None and not isinstance(text, str):
         raise UnusableError("'text' is not a text")
-    return f"{title} {text or ''}".rstrip()
+    return title, f"{title} {text or ''}".rstrip()
 
 
 def text_of(content: dict[str, Any], key: str) -> str:

@@ -1,0 +1,70 @@
+"""What train shares with dev and test, against plain sets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from embedtune import leaks as leaks_module
+from embedtune.corpus import Query
+from embedtune.errors import EmbedTuneError
+from embedtune.leaks import leaks, without
+
+
+def query(text: str, document: str, negative: str = "") -> Query:
+    return Query(f"{text}-{document}", text, {document: 1, **({negative: 0} if negative else {})})
+
+
+def test_questions_are_equal_but_for_case_width_space_and_punctuation() -> None:
+    train = [query("合同何时生效？", "d1"), query("ＡＢ 公司的法人", "d2"), query("与此无关的问题", "d3", "d9")]
+    splits = {
+        "train": train,
+        "dev": [query("ab公司的法人。", "d8")],
+        "test": [query("合同 何时生效", "d1"), query("x", "d9")],
+    }
+    counts, leaking = leaks(splits, 0.8)
+    assert leaking == {0, 1}
+    assert counts == {
+        "train_queries_equal_to_dev": 1,
+        "train_queries_nearly_equal_to_dev": 0,
+        "train_queries_with_documents_of_dev": 0,
+        "train_negatives_relevant_in_dev": 0,
+        "train_queries_equal_to_test": 1,
+        "train_queries_nearly_equal_to_test": 0,
+        "train_queries_with_documents_of_test": 1,
+        "train_negatives_relevant_in_test": 1,
+    }
+    assert without(train, leaking) == train[2:]
+
+
+def jaccard(a: str, b: str) -> float:
+    first, second = ({text[i : i + 3] for i in range(max(1, len(text) - 2))} for text in (a, b))
+    return len(first & second) / len(first | second)
+
+
+@pytest.mark.parametrize("pairs", [10_000_000, 200, 1])
+@pytest.mark.parametrize("similarity", [0.3, 0.5, 0.8, 1.0])
+def test_nearly_equal_questions_are_those_of_plain_sets(
+    similarity: float, pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaks_module, "PAIRS_AT_A_TIME", pairs)
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(list("天地玄黄宇宙"), rng.integers(1, 15))) for _ in range(60)]
+    for i in range(30):
+        changed = list(texts[i])
+        changed[rng.integers(len(changed))] = "洪"
+        texts.append("".join(changed))
+    train, test = (
+        [query(t, f"a{i}") for i, t in enumerate(texts[:60])],
+        [query(t, f"b{i}") for i, t in enumerate(texts[60:])],
+    )
+    counts, leaking = leaks({"train": train, "dev": [query("全然不同的一句话", "c")], "test": test}, similarity)
+    expected = {i for i in range(60) if any(jaccard(texts[i], other) >= similarity for other in texts[60:])}
+    assert leaking == expected
+    assert bool(expected) == (similarity < 1)
+    assert counts["train_queries_equal_to_test"] + counts["train_queries_nearly_equal_to_test"] == len(expected)
+
+
+def test_a_train_split_that_leaks_as_a_whole_is_refused() -> None:
+    with pytest.raises(EmbedTuneError, match=r"dataset.remove_leaks: every training question"):
+        without([query("a", "d")], {0})
