@@ -1,11 +1,25 @@
-"""Words for lexical matching: character bigrams where a script has no spaces, lower-case words elsewhere."""
+"""Words for lexical matching: character bigrams where a script has no spaces, words elsewhere; or jieba's."""
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Callable
 
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f\U00020000-\U0003ffff"  # Han, kana, Thai
 _RUNS = re.compile(rf"([{_UNSPACED}]+)|([^\W_{_UNSPACED}]+)")
+
+Terms = Callable[[str], list[str]]
+
+
+def terms_by(tokenizer: str) -> Terms:
+    """The function that gives a text's terms: `bigrams` is `terms`, `jieba` cuts Chinese into words."""
+    if tokenizer == "bigrams":
+        return terms
+    import jieba
+
+    jieba.setLogLevel(logging.WARNING)  # else it says on stderr that it builds its table
+    return lambda text: [word for word in jieba.lcut(text.lower()) if any(c.isalnum() for c in word)]
 
 
 def terms(text: str) -> list[str]:

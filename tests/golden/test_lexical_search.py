@@ -1,0 +1,114 @@
+"""Search by words against a textbook's BM25, and fusions against their formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from embedtune.bm25 import Index
+from embedtune.corpus import Query
+from embedtune.hybrid import best_weight, fuse_ranks, fuse_scores
+from embedtune.lexical import terms, terms_by
+from embedtune.lexical_search import rank_by_words, rankings_of
+from embedtune.search import Rankings
+from tests.golden.mining import CHARACTERS
+from tests.golden.test_positives import own_terms, textbook_bm25
+
+IDS = [f"d{(i * 37) % 101}" for i in range(60)]
+
+
+def texts(seed: int) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return ["".join(rng.choice([*CHARACTERS[:9], " word ", "，"], rng.integers(0, 40))) for _ in range(60)]
+
+
+def best_first(scores: dict[int, float], depth: int) -> list[int]:
+    order = sorted(scores, key=lambda d: IDS[d], reverse=True)
+    return sorted(order, key=lambda d: scores[d], reverse=True)[:depth]
+
+
+@pytest.mark.parametrize(("k1", "b"), [(1.5, 0.75), (0.9, 0.4)])
+@pytest.mark.parametrize("depth", [5, 60, 100])
+def test_documents_and_scores_are_a_textbook_bm25s(k1: float, b: float, depth: int) -> None:
+    """Copies of a document give equal scores, which rank by id, descending."""
+    corpus = texts(1)
+    corpus[40:50] = corpus[:10]
+    queries = [Query(f"q{i}", text[:12] + " word unknown", {}) for i, text in enumerate(texts(2)[:20])]
+    index = Index(corpus, (query.text for query in queries), terms, k1, b)
+    ranked = rank_by_words(index, queries, IDS, depth)
+    split = [own_terms(text) for text in corpus]
+    split = [found or [""] for found in split]
+    for row, query in enumerate(queries):
+        scores = textbook_bm25(own_terms(query.text), split, k1, b)
+        found = [d for d in ranked.documents[row].tolist() if d >= 0]
+        rounded = {d: float(np.round(scores[d], 4)) for d in range(60) if scores[d] > 0}
+        assert len(found) == min(depth, len(rounded))
+        np.testing.assert_allclose(ranked.scores[row, : len(found)], scores[found], rtol=1e-5)
+        assert [rounded[d] for d in found] == [rounded[d] for d in best_first(rounded, depth)]
+        for copy in range(10):
+            pair = [d for d in found if d in (copy, copy + 40)]
+            assert pair == sorted(pair, key=lambda d: IDS[d], reverse=True)
+
+
+def test_jieba_cuts_words_and_leaves_punctuation_out() -> None:
+    assert terms_by("jieba")("劳动合同法，Article 3。") == ["劳动", "合同法", "article", "3"]
+
+
+def two_lists(seed: int) -> tuple[Rankings, Rankings, list[list[dict[int, float]]]]:
+    """Two rankings of eight questions and their scores as dictionaries; some lists are short, one is empty."""
+    rng = np.random.default_rng(seed)
+    lists: list[list[dict[int, float]]] = []
+    for side in range(2):
+        rows = []
+        for query in range(8):
+            count = 0 if (side, query) == (1, 3) else int(rng.integers(1, 20))
+            chosen = rng.choice(60, count, replace=False)
+            values = np.sort(rng.random(count).astype(np.float32))[::-1]
+            rows.append(dict(zip(chosen.tolist(), values.tolist(), strict=True)))
+        lists.append(rows)
+    dense, lexical = (rankings_of([as_row(row) for row in rows], 20) for rows in lists)
+    return dense, lexical, lists
+
+
+def as_row(scores: dict[int, float]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    return np.array(list(scores), dtype=np.int32), np.array(list(scores.values()), dtype=np.float32)
+
+
+def test_reciprocal_rank_fusion_is_its_formula() -> None:
+    dense, lexical, lists = two_lists(1)
+    fused = fuse_ranks(dense, lexical, IDS, depth=12, k=60)
+    for query in range(8):
+        total: dict[int, float] = {}
+        for side in lists:
+            for rank, document in enumerate(side[query], start=1):
+                total[document] = total.get(document, 0) + 0.5 / (60 + rank)
+        rounded = {document: float(np.float32(value)) for document, value in total.items()}
+        expected = best_first(rounded, 12)
+        assert fused.documents[query, : len(expected)].tolist() == expected
+        assert (fused.documents[query, len(expected) :] == -1).all()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_a_weighted_sum_is_its_formula(weight: float) -> None:
+    dense, lexical, lists = two_lists(2)
+    fused = fuse_scores(dense, lexical, weight, IDS, depth=40)
+    for query in range(8):
+        total: dict[int, float] = {}
+        for share, side in ((weight, lists[0][query]), (1 - weight, lists[1][query])):
+            low, high = (min(side.values()), max(side.values())) if side else (0, 0)
+            for document, score in side.items():
+                scaled = (score - low) / (high - low) if high > low else 1.0
+                total[document] = total.get(document, 0) + share * scaled
+        expected = best_first({d: float(np.float32(value)) for d, value in total.items()}, 40)
+        values = fused.scores[query, : len(expected)]
+        np.testing.assert_allclose(values, [total[d] for d in expected], atol=1e-6)
+
+
+def test_the_weight_is_the_one_that_ranks_dev_best() -> None:
+    """The relevant document is the dense list's first: any weight that puts it first will do, 0.5 if it does."""
+    dense, lexical, lists = two_lists(3)
+    by_dense = [Query(f"q{i}", "", {IDS[next(iter(row))]: 1}) for i, row in enumerate(lists[0])]
+    by_words = [Query(f"q{i}", "", {IDS[next(iter(row), 0)]: 1}) for i, row in enumerate(lists[1])]
+    assert best_weight(dense, lexical, by_dense, IDS) >= 0.5
+    assert best_weight(dense, lexical, by_words, IDS) <= 0.5
