@@ -15,12 +15,11 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.errors import EmbedTuneError
-
 BLOCK_ROWS = 65_536  # passages converted to float32 at a time: 200 MB at 768 dimensions
 CANDIDATES_AT_A_TIME = 4_000_000  # of all queries searched together: 50 MB of scores and numbers, a few times over
 RESCORE_BYTES = 200_000_000  # candidate vectors in float64 at a time
 GPU_CANDIDATES = 2_048  # what FAISS can sort on a GPU; a deeper search runs on the CPU
+INDEX_CANDIDATES = 65_536  # the most that an approximate index is asked for before fewer documents will do
 FAISS_ERROR = 1e-5  # how far a float32 score may be from the exact one, times the lengths of the two vectors
 
 Vectors = NDArray[np.float16]
@@ -45,49 +44,63 @@ def rank_documents(
     document: NDArray[np.int32],
     document_ids: list[str],
     depth: int,
-    index: str = "Flat",
+    index: Candidates | None = None,
     use_gpu: bool = True,
+    best_of: int = 1,
 ) -> Rankings:
     """Rank documents by the inner product of their best passage with each query, the first `depth` of them.
 
-    `queries` (q, d) and `passages` (p, d) are float16; `document` (p,) is each passage's document number. `index` is
-    a FAISS factory string: Flat is exact, others may miss documents, and give fewer than `depth` where they find no
-    more. A flat search runs on the GPU if there is one and `use_gpu`. Raises EmbedTuneError for a string FAISS refuses.
+    With `best_of` above 1 a document scores the mean of so many of its best passages (of all, if it has fewer).
+    `queries` (q, d) and `passages` (p, d) are float16; `document` (p,) is each passage's document number. `index` names
+    candidates in the place of a flat search (see indexes.py): it may miss documents, and give fewer than `depth` where
+    it finds no more. A flat search runs on the GPU if there is one and `use_gpu`.
     """
     depth = min(depth, len(document_ids))
-    tie_order = np.empty(len(document_ids), dtype=np.int64)
-    tie_order[sorted(range(len(document_ids)), key=document_ids.__getitem__, reverse=True)] = np.arange(
-        len(document_ids)
-    )
-    exact = index == "Flat"
-    candidates = _flat(passages, use_gpu) if exact else _indexed(passages, index)
+    order = tie_order(document_ids)
+    exact = index is None
+    candidates = index or _flat(passages, use_gpu)
     error = FAISS_ERROR * _longest(queries) * _longest(passages)
+    passages_of = _passages_by_document(document, len(document_ids)) if best_of > 1 else None
     result = Rankings(
         np.full((len(queries), depth), -1, dtype=np.int32),
         np.full((len(queries), depth), -1, dtype=np.int64),
         np.full((len(queries), depth), -np.inf, dtype=np.float32),
     )
     open_queries = np.arange(len(queries)) if depth else np.arange(0)
-    wanted = min(len(passages), 2 * depth + 16)
+    most = len(passages) if exact else min(len(passages), INDEX_CANDIDATES)
+    wanted = min(most, 2 * depth + 16)
     while len(open_queries):
         together = max(1, CANDIDATES_AT_A_TIME // wanted)
         unfinished = []
         for start in range(0, len(open_queries), together):
             block = open_queries[start : start + together]
             found_scores, found = candidates(queries[block], wanted)
+            exhausted = np.any(found < 0, axis=1)  # an approximate index that has no more to name
             scores = exact_scores(queries[block], passages, found)
             lowest = found_scores.min(axis=1)
             for i, query in enumerate(block):
-                ranked = _fold(found[i], scores[i], document, tie_order, depth)
+                if passages_of:  # a mean is at most the best: what was not found cannot rank above what was
+                    ranked = _fold_means(
+                        queries[query], passages, found[i], document, passages_of, best_of, order, depth
+                    )
+                else:
+                    ranked = _fold(found[i], scores[i], document, order, depth)
                 enough = len(ranked[0]) == depth and (not exact or lowest[i] < ranked[2][-1] - error)
-                if wanted < len(passages) and not enough:
+                if wanted < most and not enough and not exhausted[i]:
                     unfinished.append(query)
                     continue
                 count = len(ranked[0])
                 result.documents[query, :count], result.passages[query, :count], result.scores[query, :count] = ranked
         open_queries = np.array(unfinished, dtype=np.int64)
-        wanted = min(len(passages), 4 * wanted)
+        wanted = min(most, 4 * wanted)
     return result
+
+
+def tie_order(document_ids: list[str]) -> NDArray[np.int64]:
+    """Each document's place among documents of equal score: by id, descending, as trec_eval sorts. Shape (n,)."""
+    places = np.empty(len(document_ids), dtype=np.int64)
+    places[sorted(range(len(document_ids)), key=document_ids.__getitem__, reverse=True)] = np.arange(len(document_ids))
+    return places
 
 
 def exact_scores(queries: Vectors, passages: Vectors, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -119,6 +132,37 @@ def _fold(
     _, first = np.unique(documents[order], return_index=True)
     best = order[np.sort(first)[:depth]]
     return documents[best], found[best], scores[best]
+
+
+def _passages_by_document(document: NDArray[np.int32], documents: int) -> Callable[[int], NDArray[np.int64]]:
+    order = np.argsort(document, kind="stable")
+    first = np.searchsorted(document[order], np.arange(documents + 1))
+    return lambda number: order[first[number] : first[number + 1]]
+
+
+def _fold_means(
+    query: NDArray[np.float16],
+    passages: Vectors,
+    found: NDArray[np.int64],
+    document: NDArray[np.int32],
+    passages_of: Callable[[int], NDArray[np.int64]],
+    best_of: int,
+    tie_order: NDArray[np.int64],
+    depth: int,
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
+    """As `_fold`, by the mean of each found document's `best_of` best passages."""
+    documents = np.unique(document[found[found >= 0]])
+    groups = [passages_of(number) for number in documents]
+    scores = exact_scores(query[None], passages, np.concatenate([*groups, np.zeros(0, np.int64)])[None])[0]
+    best, means = [], np.empty(len(documents), dtype=np.float32)
+    start = 0
+    for row, group in enumerate(groups):
+        own = scores[start : start + len(group)]
+        start += len(group)
+        best.append(group[own.argmax()])
+        means[row] = np.sort(own)[-best_of:].mean(dtype=np.float64)
+    order = np.lexsort((tie_order[documents], -means))[:depth]
+    return documents[order], np.array(best, dtype=np.int64)[order], means[order]
 
 
 def _longest(vectors: Vectors) -> float:
@@ -154,21 +198,3 @@ def _knn(
         resources = faiss.StandardGpuResources()
         return faiss.knn_gpu(resources, queries, block, count, metric=faiss.METRIC_INNER_PRODUCT)
     return faiss.knn(queries, block, count, metric=faiss.METRIC_INNER_PRODUCT)
-
-
-def _indexed(passages: Vectors, factory: str) -> Candidates:
-    """Search in an index built here, in memory, by FAISS's factory string."""
-    try:
-        index = faiss.index_factory(passages.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-        if not index.is_trained:
-            index.train(np.ascontiguousarray(passages, dtype=np.float32))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1]
-        raise EmbedTuneError(f"params.yaml: evaluate.index: FAISS refuses {factory!r}: {reason}") from error
-    for start in range(0, len(passages), BLOCK_ROWS):
-        index.add(np.ascontiguousarray(passages[start : start + BLOCK_ROWS], dtype=np.float32))
-
-    def search(queries: Vectors, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        return index.search(np.ascontiguousarray(queries, dtype=np.float32), count)
-
-    return search

@@ -3,41 +3,63 @@
 import sys
 from pathlib import Path
 
-from embedtune import cli, embeddings, files
+import numpy as np
+
+from embedtune import cli, embeddings
 from embedtune.config import load_params
 from embedtune.corpus import read_queries
-from embedtune.measures import per_query_scores, write_curve, write_run
+from embedtune.indexes import index_recall, open_index
+from embedtune.measures import per_query_scores
 from embedtune.passages import open_passages
+from embedtune.results import read_slices, write_results
 from embedtune.search import rank_documents
 
 
 def main() -> None:
-    """Write data/runs/<name>.trec, data/runs/<name>.per_query.csv, metrics/<name>.json and its curve."""
+    """Write data/runs/<name>.trec and .per_query.csv, metrics/<name>.json, its groups and curve."""
     params = load_params()
     name = sys.argv[1]
     split, cutoffs = params.evaluate.split, sorted(set(params.evaluate.cutoffs))
     vectors = Path("data/embeddings") / name
     passages = open_passages(Path("data/passages"))
+    ids = passages.document_ids
     queries = read_queries(Path("data/queries"), Path("data/qrels"), split)
+    query_vectors = embeddings.open_vectors(vectors, embeddings.query_file(split))
+    passage_vectors = embeddings.open_vectors(vectors, embeddings.PASSAGES)
+    index = open_index(Path("data/indexes") / name, params.evaluate.index_search)
     rankings = rank_documents(
-        embeddings.open_vectors(vectors, embeddings.query_file(split)),
-        embeddings.open_vectors(vectors, embeddings.PASSAGES),
+        query_vectors,
+        passage_vectors,
         passages.document,
-        passages.document_ids,
+        ids,
         max(cutoffs),
-        params.evaluate.index,
+        index,
+        best_of=params.evaluate.best_passages,
     )
-    scores = per_query_scores(queries, rankings, passages.document_ids, cutoffs)
-    means = {str(measure): float(mean) for measure, mean in scores.mean().items()}
-    runs = Path("data/runs")
-    write_run(runs / f"{name}.trec", queries, rankings, passages.document_ids, name)
-    with files.whole_file(runs / f"{name}.per_query.csv") as partial:
-        scores.to_csv(partial)
-    write_curve(Path("metrics/plots") / f"{name}.csv", means, cutoffs)
-    files.write_json(Path("metrics") / f"{name}.json", means)
-    cli.say(
-        f"evaluate: wrote metrics/{name}.json ({len(queries)} {split} queries, {len(passages.document_ids)} documents)"
+    extra: dict[str, float] = {}
+    if index:
+        exact = rank_documents(
+            query_vectors, passage_vectors, passages.document, ids, max(cutoffs), best_of=params.evaluate.best_passages
+        )
+        extra |= index_recall(rankings, exact, cutoffs)
+    if len(passages) > len(ids):  # what the first passages alone would give
+        heads = passage_vectors[passages.first_passage[:-1]]
+        ranked = rank_documents(query_vectors, heads, np.arange(len(ids), dtype=np.int32), ids, max(cutoffs))
+        means = per_query_scores(queries, ranked, ids, cutoffs).mean()
+        extra |= {f"head_{measure}": float(mean) for measure, mean in means.items()}
+    groups = read_slices(Path("data/slices.csv"))
+    write_results(
+        name,
+        queries,
+        rankings,
+        ids,
+        cutoffs,
+        groups,
+        runs=Path("data/runs"),
+        metrics=Path("metrics"),
+        extra=extra,
     )
+    cli.say(f"evaluate: wrote metrics/{name}.json ({len(queries)} {split} queries, {len(ids)} documents)")
 
 
 if __name__ == "__main__":

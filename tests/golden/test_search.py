@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from embedtune import search
 from embedtune.errors import EmbedTuneError
+from embedtune.indexes import build_index, index_recall, open_index
 from embedtune.search import Rankings, rank_documents
 
 Case = dict[str, Any]
@@ -135,6 +137,28 @@ def test_documents_passages_and_scores_equal_brute_force(
     assert as_lists(rank_documents(**built, depth=depth)) == brute_force(**built, depth=depth)
 
 
+@pytest.mark.parametrize("best_of", [2, 3, 50])
+@pytest.mark.parametrize("depth", [1, 10, 60])
+@pytest.mark.parametrize("case", CASES)
+def test_means_of_the_best_passages_equal_brute_force(
+    case: Callable[[np.random.Generator], Case], depth: int, best_of: int
+) -> None:
+    built = build(case)
+    scores = (built["queries"].astype(np.float64) @ built["passages"].astype(np.float64).T).astype(np.float32)
+    ours = as_lists(rank_documents(**built, depth=depth, best_of=best_of))
+    for row, ranked in zip(scores, ours, strict=True):
+        means = {}
+        for document in range(len(built["document_ids"])):
+            own = np.sort(row[built["document"] == document])[-best_of:]
+            means[document] = np.float32(own.mean(dtype=np.float64))
+        order = sorted(means, key=lambda d: built["document_ids"][d], reverse=True)
+        expected = sorted(order, key=lambda d: means[d], reverse=True)[:depth]
+        assert [document for document, _, _ in ranked] == expected
+        for document, passage, score in ranked:
+            assert score == means[document]
+            assert row[passage] == row[built["document"] == document].max()
+
+
 def test_the_cases_have_ties_across_the_border_of_the_depth() -> None:
     built = build(many_duplicates)
     ranked = brute_force(**built, depth=11)
@@ -221,8 +245,13 @@ def test_measures_of_a_ranking_with_ties_equal_those_of_its_ranks_taken_literall
     assert evaluator.evaluate(by_score) == evaluator.evaluate(by_rank)
 
 
-@pytest.mark.parametrize("index", ["HNSW32", "IVF8,Flat"])
-def test_an_approximate_index_finds_most_of_what_brute_force_finds(index: str) -> None:
+@pytest.mark.parametrize("shard_rows", [10_000, 500])
+@pytest.mark.parametrize(
+    ("factory", "search"), [("HNSW32", ""), ("HNSW32", "efSearch=64"), ("IVF8,Flat", ""), ("IVF8,PQ8", "nprobe=4")]
+)
+def test_an_approximate_index_finds_most_of_what_brute_force_finds(
+    tmp_path: Path, factory: str, search: str, shard_rows: int
+) -> None:
     rng = np.random.default_rng(2)
     centers = unit_vectors(rng, 8, 16).astype(np.float64)
     passages = centers[rng.integers(0, 8, 1200)] + 0.05 * rng.standard_normal((1200, 16))
@@ -233,9 +262,13 @@ def test_an_approximate_index_finds_most_of_what_brute_force_finds(index: str) -
         "document": np.repeat(np.arange(400, dtype=np.int32), 3),
         "document_ids": shuffled_ids(rng, 400),
     }
-    found, true = as_lists(rank_documents(**case, depth=10, index=index)), brute_force(**case, depth=10)
+    build_index(passages, tmp_path, factory=factory, shard_rows=shard_rows, train_rows=1_000, seed=1)
+    ranked = rank_documents(**case, depth=10, index=open_index(tmp_path, search))
+    found, true = as_lists(ranked), brute_force(**case, depth=10)
     overlap = [len({hit[0] for hit in row} & {hit[0] for hit in best}) for row, best in zip(found, true, strict=True)]
     assert np.mean(overlap) > 8
+    exact = rank_documents(**case, depth=10)
+    assert index_recall(ranked, exact, [10])["index_recall@10"] == pytest.approx(np.mean(overlap) / 10)
     scores = {(query, hit[1]): hit[2] for query, row in enumerate(true) for hit in row}
     shared = [(query, hit) for query, row in enumerate(found) for hit in row if (query, hit[1]) in scores]
     assert shared
@@ -243,8 +276,50 @@ def test_an_approximate_index_finds_most_of_what_brute_force_finds(index: str) -
     assert all(row == sorted(row, key=lambda hit: -hit[2]) for row in found)
 
 
-@pytest.mark.parametrize("index", ["Nonsense", "flat", "IVF4096,Flat", "PQ7", ""])
-def test_an_index_that_faiss_refuses_is_named(index: str) -> None:
-    built = build(one_passage_each)
-    with pytest.raises(EmbedTuneError, match=r"evaluate\.index"):
-        rank_documents(**built, depth=5, index=index)
+@pytest.mark.parametrize(
+    ("factory", "search", "key"),
+    [
+        ("Nonsense", "", "index.factory"),
+        ("flat", "", "index.factory"),
+        ("IVF4096,Flat", "", "index.factory"),
+        ("PQ7", "", "index.factory"),
+        ("", "", "index.factory"),
+        ("IVF4,Flat", "efSearch=3", "evaluate.index_search"),
+        ("IVF4,Flat", "nprobe", "evaluate.index_search"),
+    ],
+)
+def test_what_faiss_refuses_is_named(tmp_path: Path, factory: str, search: str, key: str) -> None:
+    vectors = build(one_passage_each)["passages"]
+
+    def build_and_open() -> None:
+        build_index(vectors, tmp_path, factory=factory, shard_rows=100, train_rows=1_000, seed=1)
+        open_index(tmp_path, search)
+
+    with pytest.raises(EmbedTuneError, match=f"params.yaml: {key}: FAISS refuses"):
+        build_and_open()
+
+
+def test_the_exact_index_is_the_vectors_themselves(tmp_path: Path) -> None:
+    vectors = build(one_passage_each)["passages"]
+    build_index(vectors, tmp_path, factory="Flat", shard_rows=100, train_rows=1_000, seed=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["meta.json"]
+    assert open_index(tmp_path) is None
+
+
+def test_an_index_that_names_few_candidates_gives_what_it_has_without_asking_for_all(tmp_path: Path) -> None:
+    """One list of 64 is searched: fewer documents than the depth, and no search for more than that list holds."""
+    rng = np.random.default_rng(3)
+    passages = unit_vectors(rng, 2_000, 8)
+    build_index(passages, tmp_path, factory="IVF64,Flat", shard_rows=10_000, train_rows=2_000, seed=1)
+    index, asked = open_index(tmp_path), []
+    assert index is not None
+
+    def noting(queries: NDArray[np.float16], count: int) -> Any:
+        asked.append(count)
+        return index(queries, count)
+
+    document, ids = np.arange(2_000, dtype=np.int32), shuffled_ids(rng, 2_000)
+    ranked = rank_documents(passages[:20], passages, document, ids, 500, noting)
+    counts = (ranked.documents >= 0).sum(axis=1)
+    assert asked == [1016]
+    assert ((counts > 0) & (counts < 500)).all()
