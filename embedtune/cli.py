@@ -27,7 +27,10 @@ def run(main: Callable[[], None]) -> None:
             sys.exit(f"error: the disk is full ({error.filename or error}); make room and run `dvc repro` again")
         raise
     except KeyboardInterrupt:
-        sys.exit("interrupted; `dvc repro` starts this stage again, `train` from its last checkpoint")
+        sys.exit(
+            "interrupted; `dvc repro` starts this stage again (`train` from its last checkpoint, `encode` from its "
+            "last finished shard)"
+        )
 
 
 def say_once(text: str) -> None:

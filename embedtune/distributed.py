@@ -12,7 +12,6 @@ import datetime
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +19,6 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from embedtune import files
 from embedtune.errors import EmbedTuneError
 
 T = TypeVar("T")
@@ -92,14 +90,6 @@ def process_group() -> Iterator[None]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     yield
     dist.destroy_process_group()  # not after an error: it would wait for processes that wait for this one
-
-
-@contextlib.contextmanager
-def whole_directory(path: Path) -> Iterator[Path]:
-    """As files.whole_directory, for all processes on one machine to write into together."""
-    with files.whole_directory(path) if is_main() else contextlib.nullcontext(path) as partial:
-        yield from_main(partial)
-        wait()
 
 
 def wait() -> None:

@@ -61,13 +61,14 @@ def encode(
     rows: NDArray[np.integer] | None = None,
     section: str = "encode",
     description: str = "encode",
-) -> None:
+) -> int:
     """Write the embeddings of n sequences to the rows of `out`, shape (n, d).
 
     `sequence(i)` gives whole token sequences of the lengths in `lengths`; a batch holds at most `batch_tokens` tokens,
-    padding included (but at least one sequence), and half as many from where the device runs out of memory. `rows`
-    (m,) says which of the n are encoded, None: all. Raises EmbedTuneError for a text without tokens, one that does not
-    fit in memory by itself, and a vector that is not finite; `section` of params.yaml is named there.
+    padding included (but at least one sequence), and half as many from where the device runs out of memory: what it
+    was at the end is returned. `rows` (m,) says which of the n are encoded, None: all. Raises EmbedTuneError for a text
+    without tokens, one that does not fit in memory by itself, and a vector that is not finite; `section` of params.yaml
+    is named there.
     """
     if len(lengths) and not lengths.min():
         raise EmbedTuneError(
@@ -93,6 +94,7 @@ def encode(
             progress.update(len(batch))
         if pending:
             _store(pending, out, section)
+    return batch_tokens
 
 
 def _embed(

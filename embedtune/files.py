@@ -38,6 +38,13 @@ def whole_directory(path: Path) -> Iterator[Path]:
         partial.rename(path)
 
 
+def replace_directory(source: Path, target: Path) -> None:
+    """Move the directory `source` to `target`, in place of what is there; both on one file system."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove(target)
+    source.rename(target)
+
+
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a path to write to; on success that file replaces `path`, on failure it is removed.

@@ -2,20 +2,26 @@
 
 import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedtune import cli, distributed, embeddings, files
+from embedtune.checkpoints import run_name
 from embedtune.config import Params, load_params
 from embedtune.corpus import SPLITS
 from embedtune.device import encoding_dtype, pick_device
 from embedtune.encode import encode, load_encoder, pad_token_id
+from embedtune.encoding_run import Fill, encoding_run, fill
 from embedtune.memory import keep_freed_memory
 from embedtune.model import check_length, read_settings
 from embedtune.passages import open_passages
 from embedtune.tokenization import frame, load_tokenizer, tokenize_queries
+
+CODE = [Path("embedtune"), Path("stages/encode.py")]
+Sequence = Callable[[int], NDArray[np.integer]]
 
 
 def main() -> None:
@@ -31,7 +37,7 @@ def main() -> None:
 
 
 def write_embeddings(params: Params, name: str) -> None:
-    """Encode this process's share; the main one makes the arrays."""
+    """Encode this process's share, going on from where a killed run was."""
     directory = Path("models") / name
     settings = read_settings(directory)
     check_length("encode.query_max_len", params.encode.query_max_len, settings)
@@ -45,40 +51,51 @@ def write_embeddings(params: Params, name: str) -> None:
         pooling=settings.pooling,
         normalized=settings.normalize,
         pad_id=pad_token_id(directory),
-        batch_tokens=params.encode.batch_tokens,
     )
+    batch_tokens = params.encode.batch_tokens  # fewer from where memory runs out
+
+    def encoding(sequence: Sequence, lengths: NDArray[np.integer], what: str) -> Fill:
+        def encode_rows(out: NDArray[np.float16], rows: NDArray[np.int64], which: str) -> None:
+            nonlocal batch_tokens
+            description = f"encode {what}{which} ({name})"
+            batch_tokens = encode_with_model(
+                sequence, lengths, out, rows=rows, batch_tokens=batch_tokens, description=description
+            )
+
+        return encode_rows
+
     passages = open_passages(Path("data/passages"))
     around = frame(tokenizer, settings.passage_instruction)
+    dimension = model.config.hidden_size
     target = Path("data/embeddings") / name
-    with distributed.whole_directory(target) as partial:
-
-        def array(file: str, rows: int) -> NDArray[np.float16]:
-            if distributed.is_main():
-                embeddings.create(partial, file, rows, model.config.hidden_size)
-            distributed.wait()
-            return embeddings.open_vectors(partial, file, writable=True)
-
-        encode_with_model(
+    with encoding_run(
+        run_folder(name, f"{params.encode.model_dump_json()} {model.dtype} {device.type}"), target
+    ) as run:
+        whole = encoding(
             lambda i: around.around(passages.tokens(i), passages.max_tokens),
-            passages.token_count + around.length,
-            array(embeddings.PASSAGES, len(passages)),
-            rows=distributed.share(len(passages)),
-            description=f"encode passages ({name})",
+            passages.lengths() + around.length,
+            "passages",
         )
+        fill(run, embeddings.PASSAGES, len(passages), dimension, whole)
         for split in SPLITS:
             texts = [row["text"] for row in files.read_json_lines(Path("data/queries") / f"{split}.jsonl")]
             queries = tokenize_queries(tokenizer, texts, settings.query_instruction, params.encode.query_max_len)
-            encode_with_model(
-                queries.__getitem__,
-                np.array([len(query) for query in queries], dtype=np.int64),
-                array(embeddings.query_file(split), len(queries)),
-                rows=distributed.share(len(queries)),
-                description=f"encode {split} queries ({name})",
-            )
+            lengths = np.array([len(query) for query in queries], dtype=np.int64)
+            whole = encoding(queries.__getitem__, lengths, f"{split} queries")
+            fill(run, embeddings.query_file(split), len(queries), dimension, whole)
     cli.say_once(
         f"encode: wrote {len(passages)} passages and the queries of {', '.join(SPLITS)} to {target} "
         f"({distributed.world_size()} x {device.type})"
     )
+
+
+def run_folder(name: str, setting: str) -> Path:
+    """The scratch folder, named by all that the vectors depend on."""
+    inputs = [Path("models") / name, Path("data/passages"), Path("data/queries"), *CODE]
+    folder = Path("checkpoints") / f"encode-{name}-{run_name(setting, inputs)}" if distributed.is_main() else None
+    shared = distributed.from_main(folder)
+    assert shared is not None, "the main process has named it"
+    return shared
 
 
 if __name__ == "__main__":
