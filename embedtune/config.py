@@ -38,6 +38,7 @@ def _no(value: Any) -> Any:
 
 _AsNumber = BeforeValidator(_number)
 Share = Annotated[float, _AsNumber, Field(ge=0, le=1), Expected("a number from 0 to 1")]
+AboveZeroToOne = Annotated[float, _AsNumber, Field(gt=0, le=1), Expected("a number above 0, at most 1")]
 Positive = Annotated[float, _AsNumber, Field(gt=0), Expected("a number above 0")]
 NotNegative = Annotated[float, _AsNumber, Field(ge=0), Expected("a number of 0 or more")]
 Count = Annotated[int, _AsNumber, Field(ge=1), Expected("a whole number of 1 or more")]
@@ -73,6 +74,8 @@ class Dataset(_Section):
     split_shares: SplitShares
     dev_queries: WholeNumber
     on_bad_row: Literal["fail", "skip"]
+    remove_leaks: bool
+    leak_similarity: AboveZeroToOne
     shuffle_train_questions: bool
     seed: WholeNumber
     sample: SampleSize
@@ -91,6 +94,8 @@ class Model(_Section):
 class Segment(_Section):
     max_tokens: Annotated[int, _AsNumber, Field(ge=8), Expected("a whole number of 8 or more")]
     overlap_tokens: WholeNumber
+    boundaries: Literal["word", "sentence"]
+    title_tokens: WholeNumber
     max_passages: Annotated[Count | None, Expected("a whole number of 1 or more, or null for all passages")]
 
 
@@ -107,14 +112,41 @@ OpenRankWindow = Annotated[
 ]
 
 
+RoundName = Annotated[str, Field(pattern="^[a-z0-9_]+$")]
+Rounds = Annotated[
+    dict[RoundName, RoundName],
+    Field(min_length=1),
+    Expected("rounds in lower case, each with the model it starts from, such as {finetuned: base, round2: finetuned}"),
+]
+
+
 class Mine(_Section):
     source: Literal["search", "dataset", "both"]
     negatives: WholeNumber
     hard_share: Share
     hard_ranks: RankWindow
     random_ranks: OpenRankWindow
-    positive_passage: Literal["head", "best", "bm25"]
+    hard_draw: Literal["random", "top", "score"]
+    draw_temperature: Positive
+    max_score_ratio: Annotated[AboveZeroToOne | None, Expected("a number above 0, at most 1, such as 0.95, or null")]
+    max_score_margin: Annotated[
+        Annotated[float, _AsNumber] | None, Expected("a number such as 0.1 (above the positive) or -0.05, or null")
+    ]
+    near_duplicate_share: Annotated[
+        AboveZeroToOne | None, Expected("a number above 0, at most 1, such as 0.8, or null")
+    ]
+    positive_passage: Literal["head", "best", "bm25", "fused", "reranker"]
+    positives_per_document: Count
+    positive_closeness: Share
     seed: WholeNumber
+
+
+class Reranker(_Section):
+    name: Text
+    revision: Text
+    path: Text
+    max_len: Count
+    batch_size: Count
 
 
 class DevPool(_Section):
@@ -177,7 +209,33 @@ class Evaluate(_Section):
     cutoffs: Annotated[
         tuple[Count, ...], Field(min_length=1), Expected("a list of ranks of 1 or more, such as [1, 10, 100]")
     ]
-    index: Text
+    best_passages: Count
+    index_search: str
+
+
+RESERVED = (
+    *("base", "bm25", "hybrid_ranks", "hybrid_scores"),
+    *("comparison", "data", "local", "reranker", "rounds"),  # files in metrics/, directories in models/
+)
+
+
+class Index(_Section):
+    factory: Text
+    shard_rows: Count
+    train_rows: Count
+    seed: WholeNumber
+
+
+class Lexical(_Section):
+    tokenizer: Literal["bigrams", "jieba"]
+    k1: NotNegative
+    b: Share
+    depth: Count
+
+
+class Hybrid(_Section):
+    model: Text
+    rank_constant: Count
 
 
 class Params(_Section):
@@ -187,10 +245,15 @@ class Params(_Section):
     model: Model
     segment: Segment
     encode: Encode
+    rounds: Rounds
     mine: Mine
+    reranker: Reranker
     dev_pool: DevPool
     train: Train
+    index: Index
     evaluate: Evaluate
+    lexical: Lexical
+    hybrid: Hybrid
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
@@ -261,6 +324,15 @@ def _check_together(params: Params, path: Path, problems: Problems) -> None:
     for key, window in (("hard_ranks", params.mine.hard_ranks), ("random_ranks", params.mine.random_ranks)):
         if window is not None and window[1] is not None and window[0] > window[1]:
             refuse(f"mine.{key}", f"expected the first rank not to be above the last, got {list(window)}")
+    earlier = ["base"]
+    for name, start in params.rounds.items():
+        if name in RESERVED:
+            refuse(f"rounds.{name}", f"{name} is the name of another system; choose another")
+        if start not in earlier:
+            refuse(f"rounds.{name}", f"expected base or an earlier round ({', '.join(earlier)}), got {start}")
+        earlier.append(name)
+    if params.hybrid.model not in earlier:
+        refuse("hybrid.model", f"expected one of {', '.join(earlier)}, got {params.hybrid.model}")
     if params.train.train_group_size - 1 > params.mine.negatives:
         refuse(
             "train.train_group_size",

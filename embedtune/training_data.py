@@ -59,7 +59,7 @@ class Batch(TypedDict):
 
 @dataclass(frozen=True)
 class MinedRow:
-    """A row of data/mined/train.jsonl without its texts: passage numbers, and a teacher's score for each, or None."""
+    """A row of data/mined/<round>.jsonl without its texts: passage numbers, and a teacher's score for each, or None."""
 
     query_id: str
     query: str
@@ -75,7 +75,7 @@ class MinedRow:
 
 
 def read_mined(path: Path) -> list[MinedRow]:
-    """The rows of data/mined/train.jsonl."""
+    """The rows of data/mined/<round>.jsonl."""
     return [
         MinedRow(
             row["query_id"],
@@ -120,7 +120,8 @@ class TrainingSet(Dataset[Group]):
         if without is not None:
             raise EmbedTuneError(
                 f"question {without!r} has no negative, but train.train_group_size: {group_size} needs some; "
-                "write 1 to train with in-batch negatives alone, or a larger corpus"
+                "write 1 to train with in-batch negatives alone, lift mine's limits (max_score_ratio, "
+                "max_score_margin, near_duplicate_share), or give it a larger corpus"
             )
         if frame.length >= passage_max_len:
             raise EmbedTuneError(
@@ -155,7 +156,7 @@ class TrainingSet(Dataset[Group]):
 
     def lengths(self) -> NDArray[np.int64]:
         """Each question's longest passage in tokens, as far as it is read; shape (questions,)."""
-        counts = self.passages.token_count
+        counts = self.passages.lengths()
         longest = [max(int(counts[p]) for p in (*row.positives, *row.negatives)) for row in self.rows]
         return np.minimum(np.array(longest), self.passage_max_len - self.frame.length)
 

@@ -19,7 +19,7 @@ def loss_curve(log: list[dict[str, float]]) -> pd.DataFrame:
 
 
 def summary(trained: Trained, questions: int) -> dict[str, Any]:
-    """What metrics/training.json says; the same on every run of the same parameters and data."""
+    """What metrics/training/<round>.json says; the same on every run of the same parameters and data."""
     record, schedule = trained.record, trained.schedule
     plan = schedule.plan
     curve = pd.DataFrame(record.log)
@@ -39,7 +39,7 @@ def summary(trained: Trained, questions: int) -> dict[str, Any]:
 
 
 def cost(trained: Trained, device: torch.device, precision: str, sequences_per_question: int) -> dict[str, Any]:
-    """What logs/training.json says: time, memory, hardware and the share of its matrix rate that was used.
+    """What logs/training/<round>.json says: time, memory, hardware and the share of its matrix rate that was used.
 
     Seconds are those of steps, evaluations and checkpoints apart; of a continued training, of all its parts.
     """

@@ -12,7 +12,7 @@ import pytest
 import pytrec_eval
 import scipy.stats
 
-from embedtune.compare import compare, read_scores
+from embedtune.compare import Comparison, compare, read_scores
 from embedtune.corpus import Query
 from embedtune.errors import EmbedTuneError
 from embedtune.measures import per_query_scores, write_run
@@ -196,11 +196,15 @@ def table_of(values: np.ndarray, queries: list[str] | None = None) -> pd.DataFra
     return pd.DataFrame(values, index=index, columns=["recall@10", "ndcg@10"])
 
 
+def compare_two(base: pd.DataFrame, finetuned: pd.DataFrame) -> Comparison:
+    return compare({"base": base, "finetuned": finetuned}, base="base", tuned="finetuned")
+
+
 def test_means_gain_and_standard_error_equal_scipys() -> None:
     rng = np.random.default_rng(0)
     base = rng.random((50, 2))
     finetuned = np.clip(base + 0.1 * rng.standard_normal((50, 2)) + 0.05, 0, 1)
-    comparison = compare(table_of(base), table_of(finetuned))
+    comparison = compare_two(table_of(base), table_of(finetuned))
     for column, measure in enumerate(["recall@10", "ndcg@10"]):
         gains = finetuned[:, column] - base[:, column]
         expected = {
@@ -215,7 +219,7 @@ def test_means_gain_and_standard_error_equal_scipys() -> None:
 
 
 def test_a_single_question_has_a_standard_error_of_zero() -> None:
-    comparison = compare(table_of(np.array([[0.0, 0.5]])), table_of(np.array([[1.0, 0.5]])))
+    comparison = compare_two(table_of(np.array([[0.0, 0.5]])), table_of(np.array([[1.0, 0.5]])))
     assert comparison["recall@10"] == {"base": 0, "finetuned": 1, "gain": 1, "gain_standard_error": 0}
 
 
@@ -231,7 +235,7 @@ def test_a_single_question_has_a_standard_error_of_zero() -> None:
 )
 def test_scores_of_different_questions_or_measures_are_not_compared(other: pd.DataFrame) -> None:
     with pytest.raises(EmbedTuneError, match="different questions or cutoffs"):
-        compare(table_of(np.zeros((2, 2))), other)
+        compare_two(table_of(np.zeros((2, 2))), other)
 
 
 def test_per_query_scores_come_back_from_their_file_as_they_were(tmp_path: Path) -> None:

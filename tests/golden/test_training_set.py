@@ -36,6 +36,7 @@ def drawn() -> TrainingSet:
         token_count=np.ones(count, dtype=np.int32),
         char_start=np.zeros(count, dtype=np.int32),
         char_end=np.zeros(count, dtype=np.int32),
+        title_tokens=np.zeros(count, dtype=np.int32),
         text_hash=np.zeros(count, dtype=np.uint64),
         document=np.arange(count, dtype=np.int32),
         document_ids=[str(i) for i in range(count)],

@@ -16,9 +16,9 @@ from tests.pipeline.conftest import Project
 pytestmark = pytest.mark.slow
 
 
-def stage_error(project: Project, stage: str) -> str:
+def stage_error(project: Project, stage: str, *arguments: str) -> str:
     """The message of a stage that must fail with exit code 1 and without a traceback."""
-    done = project.run("python", "-m", f"stages.{stage}", check=False)
+    done = project.run("python", "-m", f"stages.{stage}", *arguments, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     return done.stderr[done.stderr.index("error: ") :].rstrip("\n")
@@ -122,13 +122,13 @@ def test_a_stage_killed_in_its_middle_is_run_again(project: Project) -> None:
     dvc.send_signal(signal.SIGKILL)
     dvc.wait()
     # the training that dvc started goes on: a second one is kept out rather than run beside it
-    refused = stage_error(project, "train")
+    refused = stage_error(project, "train", "finetuned")
     assert refused.startswith("error: models/finetuned: process ")
     assert "is still writing it" in refused
     os.killpg(dvc.pid, signal.SIGKILL)
     time.sleep(0.5)
     assert not (project.root / "models" / "finetuned").exists()
     project.edit(train={"num_train_epochs": 3})
-    assert "train" in project.repro()
+    assert "train@finetuned" in project.repro()
     assert not partial.exists()
-    assert project.metrics("training")["steps"] == 18
+    assert project.metrics("training/finetuned")["steps"] == 18

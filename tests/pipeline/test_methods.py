@@ -61,23 +61,30 @@ def test_a_decoder_with_lora_and_last_token_pooling(project: Project) -> None:
     project.edit(
         model={"name": "local", "pooling": "last_token", "query_instruction": "Instruct: 找出段落\nQuery:"},
         train={"method": "lora", "learning_rate": 1e-2, "num_train_epochs": 4},
+        rounds={"round2": "finetuned"},
     )
-    assert "train" in project.repro()
-    finetuned = project.root / "models" / "finetuned"
-    training = project.metrics("training")
+    assert {"train@finetuned", "train@round2"} < project.repro()
+    for name, start in (("finetuned", "base"), ("round2", "finetuned")):
+        assert_merged(project, name, start)
+    training = project.metrics("training/finetuned")
     assert training["last_loss"] < training["first_loss"] - 0.2
     assert 0 < training["trained_parameters"] < training["parameters"] / 2
-    assert (finetuned / "adapter" / "adapter_config.json").is_file()
-    base = AutoModel.from_pretrained(project.root / "models" / "base").state_dict()
-    tuned = AutoModel.from_pretrained(finetuned).state_dict()
-    assert base.keys() == tuned.keys(), "merged: a plain model"
-    changed = {name.split(".")[-2] for name in base if not torch.equal(base[name], tuned[name])}
-    assert changed == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
     merged = project.root / "merged"
     project.run(
         *("python", "-m", "embedtune.merge", "models/base", "models/finetuned/adapter", "merged", "--precision", "bf16")
     )
     assert AutoModel.from_pretrained(merged).dtype == torch.bfloat16
+
+
+def assert_merged(project: Project, name: str, start: str) -> None:
+    """The model is a plain one, and all the weights that adapters reach differ from those it started from."""
+    models = project.root / "models"
+    assert (models / name / "adapter" / "adapter_config.json").is_file()
+    before = AutoModel.from_pretrained(models / start).state_dict()
+    after = AutoModel.from_pretrained(models / name).state_dict()
+    assert before.keys() == after.keys(), "merged: a plain model"
+    changed = {weight.split(".")[-2] for weight in before if not torch.equal(before[weight], after[weight])}
+    assert changed == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
 def test_pairs_train_with_in_batch_negatives_alone(project: Project) -> None:
@@ -96,9 +103,9 @@ def test_pairs_train_with_in_batch_negatives_alone(project: Project) -> None:
         mine={"negatives": 0},
         train={"train_group_size": 1, "eval_strategy": "no"},
     )
-    project.repro("train")
-    assert project.metrics("mining")["negatives"] == 0
-    assert project.metrics("training")["last_loss"] < project.metrics("training")["first_loss"]
+    project.repro("train@finetuned")
+    assert project.metrics("mining/finetuned")["negatives"] == 0
+    assert project.metrics("training/finetuned")["last_loss"] < project.metrics("training/finetuned")["first_loss"]
 
 
 def test_triplets_with_a_teachers_scores_are_distilled(project: Project) -> None:
@@ -119,14 +126,14 @@ def test_triplets_with_a_teachers_scores_are_distilled(project: Project) -> None
         mine={"negatives": 2, "source": "dataset"},
         train={"distillation": True, "train_group_size": 3, "eval_strategy": "no"},
     )
-    project.repro("train")
-    distilled = project.metrics("training")["first_loss"]
+    project.repro("train@finetuned")
+    distilled = project.metrics("training/finetuned")["first_loss"]
     project.edit(train={"distillation": False})
-    assert "train" in project.repro("train")
-    assert distilled > project.metrics("training")["first_loss"] + 1.0, "log 3 is the least that is added"
+    assert "train@finetuned" in project.repro("train@finetuned")
+    assert distilled > project.metrics("training/finetuned")["first_loss"] + 1.0, "log 3 is the least that is added"
     write(scored=False)
     project.edit(train={"distillation": True})
-    done = project.run("dvc", "repro", "train", check=False)
+    done = project.run("dvc", "repro", "train@finetuned", check=False)
     assert "passages without a teacher's score" in done.stderr
 
 
@@ -182,7 +189,7 @@ def test_two_machines_give_the_metrics_of_one_process(machines: list[Project]) -
     shared = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     other = subprocess.Popen(
-        [sys.executable, "-m", "stages.train"],
+        [sys.executable, "-m", "stages.train", "finetuned"],
         cwd=second.root,
         env={**os.environ, "PATH": path, **shared, "PET_NODE_RANK": "1"},
         stderr=subprocess.PIPE,
@@ -192,9 +199,9 @@ def test_two_machines_give_the_metrics_of_one_process(machines: list[Project]) -
     said = other.communicate(timeout=120)[1]
     assert other.returncode == 0, said
     assert "2 x cpu" in done.stderr
-    assert first.metrics("training")["batch_size"] == 16
+    assert first.metrics("training/finetuned")["batch_size"] == 16
     assert first.metrics("finetuned") == pytest.approx(alone.metrics("finetuned"), abs=1e-4)
-    losses, expected = (project.metrics("training")["loss_of_epoch"] for project in (first, alone))
+    losses, expected = (project.metrics("training/finetuned")["loss_of_epoch"] for project in (first, alone))
     assert losses == pytest.approx(expected, abs=1e-4)
     assert not (second.root / "models" / "finetuned" / "adapter").exists()
     assert first.metrics("finetuned") != first.metrics("base")

@@ -30,7 +30,7 @@ def train(root: str, output: str) -> None:
     with Path(output).open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-        sys.argv = ["stages/train.py"]
+        sys.argv = ["stages/train.py", "finetuned"]
         from embedtune import cli
         from stages.train import main
 
@@ -64,7 +64,7 @@ def finish(start: Any, project: Project) -> str:
 def outputs(project: Project) -> dict[str, str]:
     """A hash of everything the stage writes that is the same on every run."""
     files = [p for p in sorted((project.root / "models" / "finetuned").rglob("*")) if p.is_file()]
-    files += [project.root / "metrics" / "training.json", project.root / "metrics" / "plots" / "training.csv"]
+    files += [project.root / "metrics" / path for path in ("training/finetuned.json", "plots/training/finetuned.csv")]
     return {str(p.relative_to(project.root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
@@ -149,7 +149,7 @@ def test_what_has_changed_begins_anew(trainable: Project, start: Any, tmp_path: 
         path = (
             project.root
             / {
-                "data": "data/mined/train.jsonl",
+                "data": "data/mined/finetuned.jsonl",
                 "code": "embedtune/objectives.py",
                 "weights": "models/base/README.md",
             }[change]

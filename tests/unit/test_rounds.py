@@ -1,0 +1,52 @@
+"""How far rounds are from each other, by hand; the rules of `rounds` in params.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from embedtune.files import write_json_lines
+from embedtune.rounds import rounds_table
+from tests.unit.test_config import complaint_about
+
+
+def write_run(path: Path, rankings: dict[str, list[str]]) -> None:
+    lines = [
+        f"{query} Q0 {document} {rank} {1 / rank} x"
+        for query, documents in rankings.items()
+        for rank, document in enumerate(documents, start=1)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_what_is_kept_from_one_round_to_the_next(tmp_path: Path) -> None:
+    ten = [f"d{i}" for i in range(10)]
+    write_run(tmp_path / "base.trec", {"a": [*ten, "later"], "b": ten})
+    write_run(tmp_path / "finetuned.trec", {"a": ["new", *ten[:9], "later"], "b": ten[::-1]})
+    write_run(tmp_path / "round2.trec", {"a": ["x"], "b": ["d1", "y"]})
+    write_json_lines(tmp_path / "finetuned.jsonl", [{"query_id": "a", "neg_passages": [1, 2]}])
+    rows = [{"query_id": "a", "neg_passages": [2, 3]}, {"query_id": "b", "neg_passages": [1, 2]}]
+    write_json_lines(tmp_path / "round2.jsonl", rows)
+    table = rounds_table({"finetuned": "base", "round2": "finetuned"}, tmp_path, tmp_path)
+    assert table == {
+        "finetuned": {"top10_kept": pytest.approx((0.9 + 1) / 2)},
+        "round2": {"top10_kept": pytest.approx((0 + 0.5) / 2), "negatives_kept": pytest.approx(1 / 4)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("rounds", "message"),
+    [
+        ("{finetuned: round2, round2: base}", "rounds.finetuned: expected base or an earlier round (base), got round2"),
+        ("{finetuned: base, bm25: finetuned}", "rounds.bm25: bm25 is the name of another system; choose another"),
+        ("{round1: base}", "hybrid.model: expected one of base, round1, got finetuned"),
+        (
+            "{}",
+            "rounds: expected rounds in lower case, each with the model it starts from, such as {finetuned: base, "
+            "round2: finetuned}, got {}",
+        ),
+    ],
+)
+def test_a_round_starts_from_an_earlier_model(tmp_path: Path, rounds: str, message: str) -> None:
+    assert complaint_about(tmp_path, {"rounds": rounds}) == f"params.yaml: {message}"
