@@ -54,6 +54,10 @@ bench: setup
 	python -m benchmarks.encoding
 	python -m benchmarks.training
 	python -m benchmarks.methods
+	python -m benchmarks.retrieval
+	python -m benchmarks.mining
+	python -m benchmarks.indexes
+	python -m benchmarks.scale
 	python -m benchmarks.pipeline
 
 clean:

@@ -15,10 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmarks.harness import RESULTS, read_result, write_result
-from benchmarks.pipeline import LAW_PARAMETERS, SHOWN, clone, repro
+from benchmarks.pipeline import LAW_PARAMETERS, SHOWN, clone, repro_with
 
 METHODS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -31,16 +29,10 @@ METHODS: dict[str, dict[str, Any]] = {
 
 def run(project: Path, changes: dict[str, Any]) -> dict[str, Any]:
     """`dvc repro` with these changes to the committed `train` section; what came out and what training cost."""
-    path = project / "params.yaml"
-    committed = path.read_text()
-    params = yaml.safe_load(committed)
-    params["train"] |= changes
-    path.write_text(yaml.safe_dump(params, allow_unicode=True))
-    repro(project)
-    path.write_text(committed)
+    repro_with(project, {"train": changes})
     read = {name: json.loads((project / name).read_text()) for name in ("metrics/finetuned.json", "metrics/base.json")}
-    training = json.loads((project / "metrics" / "training.json").read_text())
-    cost = json.loads((project / "logs" / "training.json").read_text())
+    training = json.loads((project / "metrics" / "training" / "finetuned.json").read_text())
+    cost = json.loads((project / "logs" / "training" / "finetuned.json").read_text())
     return {
         **{measure: {name[8:-5]: values[measure] for name, values in read.items()} for measure in SHOWN},
         "seconds": round(cost["seconds"], 1),

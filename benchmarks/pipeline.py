@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.harness import RESULTS, write_result
+from benchmarks.harness import read_result, write_result
 
 ROOT = Path(__file__).parents[1]
 LAWS = ROOT.parent / "shared" / "data" / "stard-laws"
@@ -39,12 +39,16 @@ SHOWN = ("recall@10", "ndcg@10")
 def clone(target: Path, changes: dict[str, dict[str, Any]]) -> Path:
     """HEAD in a fresh clone, with parameters changed."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(target)], check=True)
-    path = target / "params.yaml"
+    change_params(target, changes)
+    return target
+
+
+def change_params(project: Path, changes: dict[str, dict[str, Any]]) -> None:
+    path = project / "params.yaml"
     params = yaml.safe_load(path.read_text())
     for section, values in changes.items():
         params[section] |= values
     path.write_text(yaml.safe_dump(params, allow_unicode=True))
-    return target
 
 
 def repro(project: Path) -> float:
@@ -59,12 +63,21 @@ def repro(project: Path) -> float:
     return time.perf_counter() - started
 
 
+def repro_with(project: Path, changes: dict[str, dict[str, Any]]) -> None:
+    """`dvc repro` with parameters changed for this once."""
+    path = project / "params.yaml"
+    before = path.read_text()
+    change_params(project, changes)
+    repro(project)
+    path.write_text(before)
+
+
 def run(name: str, target: Path, changes: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """One whole run: minutes, base and fine-tuned measures, gain and its standard error."""
     seconds = repro(clone(target, changes))
     comparison = json.loads((target / "metrics" / "comparison.json").read_text())
     data = json.loads((target / "metrics" / "data.json").read_text())
-    mining = json.loads((target / "metrics" / "mining.json").read_text())
+    mining = json.loads((target / "metrics" / "mining" / "finetuned.json").read_text())
     result = {
         "minutes": round(seconds / 60, 2),
         "documents": data["documents"],
@@ -110,7 +123,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if sys.argv[1:] == ["laws"]:
-            result = json.loads((RESULTS / "pipeline.json").read_text())
+            result = read_result("pipeline")
             result["runs"]["stard-laws"] = run("stard-laws", folder / "laws", LAW_PARAMETERS)
             write_result("pipeline", {key: result[key] for key in ("runs", "second_repro_seconds", "rounds")})
             return

@@ -10,12 +10,11 @@ BATCH = 16
 GROUP = 8
 MAX_LEN = 256
 STEPS = {"sample": 12, "small": 4, "base": 22}
-SIZES = {"small": (4, 512, 8), "base": (12, 768, 12)}  # layers, width, heads
 
 
 def write_data(folder: Path) -> None:
     """Models, segmented documents, mined rows and FlagEmbedding's training file."""
-    from benchmarks.encoding import segment
+    from benchmarks.encoding import SIZES, resize, segment
     from embedtune import files
     from embedtune.base_model import prepare_model
     from embedtune.sample.model import write_sample_model
@@ -72,24 +71,6 @@ def generated_rows(folder: Path) -> list[dict[str, str]]:
 
     texts = generated_documents(folder)
     return [{"query": text[:30], "pos": text, "neg": texts[i - 1]} for i, text in enumerate(texts)]
-
-
-def resize(target: Path, layers: int, width: int, heads: int) -> None:
-    """Replace the sample's weights by random ones of another size."""
-    import torch
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(0)
-    config = BertConfig.from_pretrained(target)
-    config.update(
-        {
-            "hidden_size": width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "intermediate_size": 4 * width,
-        }
-    )
-    BertModel(config, add_pooling_layer=False).save_pretrained(target)
 
 
 def training_set(folder: Path, name: str, batch: int, steps: int, group: int = GROUP, max_len: int = MAX_LEN) -> Any:
