@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import RESULTS, read_result, write_result
-from benchmarks.pipeline import LAW_PARAMETERS, SHOWN, clone, repro_with
+from benchmarks.pipeline import SHOWN, measure_ways, repro_with
 
 METHODS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -43,20 +41,5 @@ def run(project: Path, changes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    laws = sys.argv[1:2] == ["laws"]
-    chosen = sys.argv[2:] if laws else sys.argv[1:]
-    path = RESULTS / "methods.json"
-    results = read_result("methods")["results"] if (laws or chosen) and path.exists() else {}
-    data = "stard-laws" if laws else "sample"
-    with tempfile.TemporaryDirectory() as scratch:
-        project = clone(Path(scratch) / "project", LAW_PARAMETERS if laws else {})
-        results[data] = results.get(data, {}) if chosen else {}
-        for method in chosen or METHODS:
-            results[data][method] = run(project, METHODS[method])
-            print(f"{data}, {method}: {results[data][method]}", file=sys.stderr, flush=True)
-    write_result("methods", {"results": results})
-
-
 if __name__ == "__main__":
-    main()
+    measure_ways("methods", METHODS, run, sys.argv[1:])

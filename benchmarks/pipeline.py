@@ -18,12 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from benchmarks.harness import read_result, write_result
+from benchmarks.harness import RESULTS, read_result, write_result
 
 ROOT = Path(__file__).parents[1]
 LAWS = ROOT.parent / "shared" / "data" / "stard-laws"
@@ -70,6 +71,28 @@ def repro_with(project: Path, changes: dict[str, dict[str, Any]]) -> None:
     change_params(project, changes)
     repro(project)
     path.write_text(before)
+
+
+def measure_ways(
+    name: str, ways: dict[str, Any], measure: Callable[[Path, Any], dict[str, Any]], arguments: list[str]
+) -> None:
+    """Measure each of `ways` in one clone and write results/<name>.json after each; `arguments` are the program's.
+
+    They begin with `laws` for STARD's law questions instead of the sample; what follows names the ways to measure,
+    beside what the file has; none: all.
+    """
+    laws = arguments[:1] == ["laws"]
+    chosen = arguments[1:] if laws else arguments
+    keep = (laws or chosen) and (RESULTS / f"{name}.json").exists()
+    results = read_result(name)["results"] if keep else {}
+    data = "stard-laws" if laws else "sample"
+    with tempfile.TemporaryDirectory() as scratch:
+        project = clone(Path(scratch) / "project", LAW_PARAMETERS if laws else {})
+        results[data] = results.get(data, {}) if chosen else {}
+        for way in chosen or ways:
+            results[data][way] = measure(project, ways[way])
+            print(f"{data}, {way}: {results[data][way]}", file=sys.stderr, flush=True)
+            write_result(name, {"results": results})
 
 
 def run(name: str, target: Path, changes: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import RESULTS, read_result, write_result
-from benchmarks.pipeline import LAW_PARAMETERS, SHOWN, clone, repro_with
+from benchmarks.pipeline import SHOWN, measure_ways, repro_with
 
 WAYS: dict[str, dict[str, dict[str, Any]]] = {
     "bm25": {},
@@ -48,20 +46,5 @@ def run(project: Path, changes: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    laws = sys.argv[1:2] == ["laws"]
-    chosen = sys.argv[2:] if laws else sys.argv[1:]
-    keep = (laws or chosen) and (RESULTS / "retrieval.json").exists()
-    results = read_result("retrieval")["results"] if keep else {}
-    data = "stard-laws" if laws else "sample"
-    with tempfile.TemporaryDirectory() as scratch:
-        project = clone(Path(scratch) / "project", LAW_PARAMETERS if laws else {})
-        results[data] = results.get(data, {}) if chosen else {}
-        for way in chosen or WAYS:
-            results[data][way] = run(project, WAYS[way])
-            print(f"{data}, {way}: {results[data][way]}", file=sys.stderr, flush=True)
-            write_result("retrieval", {"results": results})
-
-
 if __name__ == "__main__":
-    main()
+    measure_ways("retrieval", WAYS, run, sys.argv[1:])
