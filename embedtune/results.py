@@ -11,6 +11,8 @@ from embedtune.corpus import Query
 from embedtune.measures import per_query_scores, write_curve, write_run
 from embedtune.search import Rankings
 
+RUNS, METRICS = Path("data/runs"), Path("metrics")
+
 
 def write_results(
     name: str,
@@ -19,24 +21,21 @@ def write_results(
     document_ids: list[str],
     cutoffs: list[int],
     groups: pd.DataFrame,
-    *,
-    runs: Path,
-    metrics: Path,
     extra: dict[str, float] | None = None,
 ) -> None:
-    """Write <runs>/<name>.trec and .per_query.csv, <metrics>/<name>.json, plots/<name>.csv and plots/slices/.
+    """Write data/runs/<name>.trec and .per_query.csv, metrics/<name>.json, metrics/plots/<name>.csv and plots/slices/.
 
     `groups` are the questions' slices (see slices.py); `extra` joins the means in <name>.json.
     """
     scores = per_query_scores(queries, rankings, document_ids, cutoffs)
     means = {str(measure): float(mean) for measure, mean in scores.mean().items()}
-    write_run(runs / f"{name}.trec", queries, rankings, document_ids, name)
-    with files.whole_file(runs / f"{name}.per_query.csv") as partial:
+    write_run(RUNS / f"{name}.trec", queries, rankings, document_ids, name)
+    with files.whole_file(RUNS / f"{name}.per_query.csv") as partial:
         scores.to_csv(partial)
-    write_curve(metrics / "plots" / f"{name}.csv", means, cutoffs)
-    with files.whole_file(metrics / "plots" / "slices" / f"{name}.csv") as partial:
+    write_curve(METRICS / "plots" / f"{name}.csv", means, cutoffs)
+    with files.whole_file(METRICS / "plots" / "slices" / f"{name}.csv") as partial:
         sliced_means(scores, groups).round(6).to_csv(partial, index=False)
-    files.write_json(metrics / f"{name}.json", means | (extra or {}))
+    files.write_json(METRICS / f"{name}.json", means | (extra or {}))
 
 
 def sliced_means(scores: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:

@@ -48,17 +48,7 @@ def main() -> None:
         means = per_query_scores(queries, ranked, ids, cutoffs).mean()
         extra |= {f"head_{measure}": float(mean) for measure, mean in means.items()}
     groups = read_slices(Path("data/slices.csv"))
-    write_results(
-        name,
-        queries,
-        rankings,
-        ids,
-        cutoffs,
-        groups,
-        runs=Path("data/runs"),
-        metrics=Path("metrics"),
-        extra=extra,
-    )
+    write_results(name, queries, rankings, ids, cutoffs, groups, extra)
     cli.say(f"evaluate: wrote metrics/{name}.json ({len(queries)} {split} queries, {len(ids)} documents)")
 
 

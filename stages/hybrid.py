@@ -46,17 +46,7 @@ def main() -> None:
     extras = {"hybrid_ranks": {}, "hybrid_scores": {"dense_weight": weight}}
     groups = read_slices(Path("data/slices.csv"))
     for name, rankings in fused.items():
-        write_results(
-            name,
-            queries,
-            rankings,
-            ids,
-            cutoffs,
-            groups,
-            runs=Path("data/runs"),
-            metrics=Path("metrics"),
-            extra=extras[name],
-        )
+        write_results(name, queries, rankings, ids, cutoffs, groups, extras[name])
     cli.say(
         f"hybrid: wrote metrics/hybrid_ranks.json and hybrid_scores.json ({params.hybrid.model} weighs {weight:g} "
         f"beside BM25{f', chosen on {len(dev)} dev queries' if tunable else ''})"

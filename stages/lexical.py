@@ -30,9 +30,7 @@ def main() -> None:
         for name, ranked in rankings.items():
             write_rankings(target, name, ranked)
     groups = read_slices(Path("data/slices.csv"))
-    write_results(
-        "bm25", queries[split], rankings[split], ids, cutoffs, groups, runs=Path("data/runs"), metrics=Path("metrics")
-    )
+    write_results("bm25", queries[split], rankings[split], ids, cutoffs, groups)
     cli.say(f"lexical: wrote metrics/bm25.json ({len(queries[split])} {split} queries, {len(ids)} documents)")
 
 

@@ -29,21 +29,7 @@ def main() -> None:
     params = load_params()
     name = sys.argv[1]
     corpus, vectors = Path("data/corpus.jsonl"), Path("data/embeddings") / params.rounds[name]
-    recipe = Recipe(
-        source=params.mine.source,
-        negatives=params.mine.negatives,
-        hard_share=params.mine.hard_share,
-        hard_ranks=params.mine.hard_ranks,
-        random_ranks=params.mine.random_ranks,
-        seed=params.mine.seed,
-        hard_draw=params.mine.hard_draw,
-        draw_temperature=params.mine.draw_temperature,
-        max_score_ratio=params.mine.max_score_ratio,
-        max_score_margin=params.mine.max_score_margin,
-        near_duplicate_share=params.mine.near_duplicate_share,
-        positives_per_document=params.mine.positives_per_document,
-        positive_closeness=params.mine.positive_closeness,
-    )
+    recipe = Recipe(**params.mine.model_dump(exclude={"positive_passage"}))
     passages = open_passages(Path("data/passages"))
     splits = {split: read_queries(Path("data/queries"), Path("data/qrels"), split) for split in SPLITS}
     queries = splits.pop("train")
