@@ -7,8 +7,6 @@ from pathlib import Path
 from embedtune import cli, embeddings, files
 from embedtune.config import load_params
 from embedtune.corpus import SPLITS, read_queries
-from embedtune.cross_encoder import CrossEncoder
-from embedtune.device import encoding_dtype, pick_device
 from embedtune.mine import Pool, Recipe, mine
 from embedtune.mined_rows import (
     held_out_counts,
@@ -20,7 +18,7 @@ from embedtune.mined_rows import (
     used_passages,
 )
 from embedtune.passages import open_passages, read_texts
-from embedtune.positives import scorer
+from embedtune.positives import Rerank, scorer
 from embedtune.search import rank_documents
 
 
@@ -40,11 +38,7 @@ def main() -> None:
     pool = Pool(queries, rankings, query_vectors, passage_vectors, passages, number_of)
     rerank = None
     if params.mine.positive_passage == "reranker":
-        device = pick_device()
-        cross_encoder = CrossEncoder(Path("models/reranker"), device, encoding_dtype("auto", device))
-        rerank = functools.partial(
-            cross_encoder.scores, max_len=params.reranker.max_len, batch_size=params.reranker.batch_size
-        )
+        rerank = reranker(params.reranker.max_len, params.reranker.batch_size)
     score = scorer(params.mine.positive_passage, queries, query_vectors, passage_vectors, passages, corpus, rerank)
     mined = list(mine(pool, score, recipe))
     numbers = used_passages(mined)
@@ -58,6 +52,16 @@ def main() -> None:
         score_gaps(mined).to_csv(partial, index=False)
     files.write_json(Path("metrics/mining") / f"{name}.json", counts)
     cli.say(f"mine: wrote {counts['questions']} questions with {counts['negatives']} negatives to {target}")
+
+
+def reranker(max_len: int, batch_size: int) -> Rerank:
+    """The cross-encoder's scores of texts; imported here, since without it `mine` needs no torch, seconds to load."""
+    from embedtune.cross_encoder import CrossEncoder
+    from embedtune.device import encoding_dtype, pick_device
+
+    device = pick_device()
+    cross_encoder = CrossEncoder(Path("models/reranker"), device, encoding_dtype("auto", device))
+    return functools.partial(cross_encoder.scores, max_len=max_len, batch_size=batch_size)
 
 
 if __name__ == "__main__":
