@@ -115,11 +115,11 @@ def indexes_table(chinese: bool) -> str:
     """Each kind of index against exact search."""
     rows = []
     for kind, figures in read_result("indexes")["kinds"].items():
-        factory, search = kind.rsplit(", ", 1)
+        factory, _, search = kind.partition(", ")
         rows.append(
             [
                 f"`{factory}`",
-                f"`{search}`",
+                f"`{search}`" if search else "",
                 f"{figures['recall']:.3f}",
                 f"{figures['times_as_fast']:.1f}",
                 f"{figures['build_seconds']:.0f}",
