@@ -56,10 +56,10 @@ def rank_documents(
     it finds no more. A flat search runs on the GPU if there is one and `use_gpu`.
     """
     depth = min(depth, len(document_ids))
-    order = tie_order(document_ids)
+    order = np.zeros(len(document_ids), dtype=np.int64)
     exact = index is None
     candidates = index or _flat(passages, use_gpu)
-    error = FAISS_ERROR * _longest(queries) * _longest(passages)
+    error = FAISS_ERROR * _longest(queries) * _longest(passages) if exact else 0.0
     passages_of = _passages_by_document(document, len(document_ids)) if best_of > 1 else None
     result = Rankings(
         np.full((len(queries), depth), -1, dtype=np.int32),
@@ -75,6 +75,7 @@ def rank_documents(
         for start in range(0, len(open_queries), together):
             block = open_queries[start : start + together]
             found_scores, found = candidates(queries[block], wanted)
+            _order_among(document[found[found >= 0]], document_ids, order)
             exhausted = np.any(found < 0, axis=1)  # an approximate index that has no more to name
             scores = exact_scores(queries[block], passages, found)
             lowest = found_scores.min(axis=1)
@@ -115,6 +116,12 @@ def exact_scores(queries: Vectors, passages: Vectors, numbers: NDArray[np.int64]
             gathered = passages[chosen.ravel()].reshape(*chosen.shape, -1).astype(np.float64)
             scores[part] = (gathered @ queries[part[0]].astype(np.float64)[:, :, None])[:, :, 0]
     return np.where(numbers < 0, np.float32(-np.inf), scores)
+
+
+def _order_among(documents: NDArray[np.int32], document_ids: list[str], order: NDArray[np.int64]) -> None:
+    """Write into `order` the places of these documents among each other, as `tie_order` has them among all."""
+    ranked = sorted(np.unique(documents).tolist(), key=document_ids.__getitem__, reverse=True)
+    order[ranked] = np.arange(len(ranked))
 
 
 def _fold(
