@@ -128,8 +128,17 @@ def run(documents: int, scratch: Path) -> dict[str, Any]:
     return figures
 
 
+def matrix_flops_per_second() -> float:
+    """Of these cores, in fp32: what hours of encoding and training are worked out from (docs/sizes.md)."""
+    import torch
+
+    from embedtune.hardware import matrix_rate
+
+    return round(matrix_rate(torch.device("cpu"), "fp32"))
+
+
 def main() -> None:
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     for documents in SIZES:
         scratch = Path(tempfile.mkdtemp())
         results[f"{documents:,}"] = run(documents, scratch)
@@ -147,6 +156,8 @@ def main() -> None:
         {
             "characters_each": CHARACTERS,
             "dimension": DIMENSION,
+            "questions": QUESTIONS,
+            "matrix_flops_per_second": matrix_flops_per_second(),
             "documents": results,
             "time_over_linear_growth": growth,
             "peak_gib": round(peak / GIB, 2),
