@@ -20,6 +20,13 @@ TRAINING: dict[str, tuple[str, str]] = {
     "FlagEmbedding": ("a training step over FlagEmbedding's command line", "训练一步，相对 FlagEmbedding 的命令行"),
 }
 SEGMENTING = ("`convert` + `segment` over the tokenizer alone", "`convert` + `segment`，相对只跑分词器")
+MINING = {
+    "cold": (
+        "mining from nothing, over `hn_mine` / `mine_hard_negatives`",
+        "从零挖掘，相对 `hn_mine` / `mine_hard_negatives`",
+    ),
+    "warm": ("mining where `encode_base` is done, over the same", "已有 `encode_base` 时挖掘，相对同上"),
+}
 GRAD_CACHE = (
     "a step of 1,024 in chunks over two forwards and a backward",
     "分块走一步（批次 1024），相对两次前向与一次反向",
@@ -32,6 +39,10 @@ def speed_table(chinese: bool) -> str:
     workloads = read_result("encoding")["workloads"].values()
     for peer, title in PEERS.items():
         rows.append([title[chinese], " / ".join(f"{workload['time_over'][peer]:.2f}" for workload in workloads)])
+    mining = read_result("mining")["median_seconds"]
+    for way, title in MINING.items():
+        peers = (mining[way] / mining[peer] for peer in ("hn_mine", "sentence_transformers"))
+        rows.append([title[chinese], " / ".join(f"{ratio:.2f}" for ratio in peers)])
     training = read_result("training")
     for peer, title in TRAINING.items():
         rows.append(

@@ -1,4 +1,4 @@
-"""Write the tables of README.md and README.zh.md from what they describe; a test keeps them current.
+"""Write the tables of both READMEs and of docs/sizes.md from what they describe; a test keeps them current.
 
     python -m tools.readme
 
@@ -14,9 +14,11 @@ from pathlib import Path
 
 from tools.benchmark_tables import indexes_table, methods_table, retrieval_table, speed_table
 from tools.pipeline_tables import results_table, stages_table
+from tools.size_table import hours_table
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh.md")
+PAGES = (*READMES, "docs/sizes.md")
 TABLES: dict[str, Callable[[bool], str]] = {
     "stages": stages_table,
     "results": results_table,
@@ -24,6 +26,7 @@ TABLES: dict[str, Callable[[bool], str]] = {
     "retrieval": retrieval_table,
     "indexes": indexes_table,
     "speed": speed_table,
+    "hours": hours_table,
 }
 
 
@@ -31,13 +34,15 @@ def renewed(text: str, chinese: bool) -> str:
     """`text` with each table between its marks made anew."""
     for name, table in TABLES.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
-        text = pattern.sub(lambda match, table=table: match[1] + table(chinese) + match[2], text)  # type: ignore[misc]
+        if pattern.search(text):
+            made = table(chinese)
+            text = pattern.sub(lambda match, made=made: match[1] + made + match[2], text)  # type: ignore[misc]
     return text
 
 
 def main() -> None:
     """Renew the tables in place."""
-    for name in READMES:
+    for name in PAGES:
         path = ROOT / name
         path.write_text(renewed(path.read_text(encoding="utf-8"), "zh" in name), encoding="utf-8")
 
