@@ -38,13 +38,20 @@ def hours_table(chinese: bool) -> str:
     rate = scale["matrix_flops_per_second"]
     encode = forward_flops(measured["passages"] * TOKENS) / ENCODE_SHARE
     train = forward_flops(QUESTIONS * GROUP * EPOCHS * TOKENS) * FORWARD_OF_A_STEP / TRAIN_SHARE
+    grown = scale["time_over_linear_growth"]
     rows = [
-        [title, time(measured[stage]["seconds"]), "the same", f"{measured[stage]['peak_bytes'] / 2**30:.1f}"]
+        [
+            title,
+            time(measured[stage]["seconds"]),
+            "the same",
+            f"{measured[stage]['peak_bytes'] / 2**30:.1f}",
+            f"{grown[stage]:.2f}" if stage in grown else "",
+        ]
         for stage, title in ON_A_CPU.items()
     ]
-    rows.append(["`encode_base`, `encode@finetuned`, each", time(encode / rate), time(encode / GPU), ""])
-    rows.append(["`train@finetuned`", time(train / rate), time(train / GPU), ""])
-    return table(["stage", "2 CPU cores", "one GPU (A100)", "memory, GiB"], rows)
+    rows.append(["`encode_base`, `encode@finetuned`, each", time(encode / rate), time(encode / GPU), "", ""])
+    rows.append(["`train@finetuned`", time(train / rate), time(train / GPU), "", ""])
+    return table(["stage", "2 CPU cores", "one GPU (A100)", "memory, GiB", "time over that of a tenth, times 10"], rows)
 
 
 def time(seconds: float) -> str:
