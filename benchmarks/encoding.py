@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.harness import interleaved, timed, write_result
+from benchmarks.harness import in_turn, medians, time_over, timed, write_result
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "mldr-zh-10" / "mldr-v1.0-zh" / "train.jsonl.gz"
 ON_GPU = torch.cuda.is_available()
@@ -226,15 +226,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         write_data(Path(scratch))
         for title, name in WORKLOADS.items():
-            medians = interleaved("benchmarks.encoding", contenders, [scratch, name], ROUNDS)
-            seconds = {contender: figures["seconds"] for contender, figures in medians.items()}
+            runs = in_turn("benchmarks.encoding", contenders, [scratch, name], ROUNDS)
+            seconds = {contender: figures["seconds"] for contender, figures in medians(runs).items()}
             workloads[title] = {
                 "share_of_matrix_rate": share_of_matrix_rate(Path(scratch), name, seconds["encode"]),
                 "median_seconds": {contender: round(value, 4) for contender, value in seconds.items()},
                 "time_over": {
-                    "bare_forward": round(seconds["encode"] / seconds["bare_forward"], 3),
-                    "FlagModel": round(seconds["text_to_vectors"] / seconds["FlagModel"], 3),
-                    "SentenceTransformer": round(seconds["text_to_vectors"] / seconds["SentenceTransformer"], 3),
+                    "bare_forward": time_over(runs, "encode", "bare_forward"),
+                    "FlagModel": time_over(runs, "text_to_vectors", "FlagModel"),
+                    "SentenceTransformer": time_over(runs, "text_to_vectors", "SentenceTransformer"),
                 },
             }
     write_result(

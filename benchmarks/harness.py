@@ -16,6 +16,7 @@ from typing import Any
 
 from embedtune.memory import peak_ram_bytes
 
+Runs = dict[str, list[dict[str, float]]]  # contender -> the figures of each round
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "transformers", "tokenizers", "FlagEmbedding", "sentence-transformers", "faiss-cpu", "numpy")
 
@@ -30,7 +31,12 @@ def timed(work: Callable[[], Any]) -> None:
 
 def interleaved(module: str, contenders: list[str], arguments: list[str], rounds: int) -> dict[str, dict[str, float]]:
     """Run `python -m module CONTENDER *arguments` for each contender in turn, `rounds` times; medians by contender."""
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
+    return medians(in_turn(module, contenders, arguments, rounds))
+
+
+def in_turn(module: str, contenders: list[str], arguments: list[str], rounds: int) -> Runs:
+    """As `interleaved`, every round by itself."""
+    runs: Runs = {name: [] for name in contenders}
     for turn in range(rounds):
         for name in contenders:
             command = [sys.executable, "-m", module, name, *arguments]
@@ -39,10 +45,24 @@ def interleaved(module: str, contenders: list[str], arguments: list[str], rounds
                 sys.exit(f"{name} failed:\n{done.stderr}")
             runs[name].append(json.loads(done.stdout.splitlines()[-1]))
             print(f"round {turn + 1}/{rounds} {name}: {runs[name][-1]['seconds']:.2f} s", file=sys.stderr, flush=True)
+    return runs
+
+
+def medians(runs: Runs) -> dict[str, dict[str, float]]:
+    """Of each contender's figures."""
     return {
         name: {key: statistics.median(run[key] for run in results) for key in results[0]}
         for name, results in runs.items()
     }
+
+
+def time_over(runs: Runs, contender: str, other: str) -> float:
+    """How many times as long a contender takes as another, as the median of the rounds' ratios.
+
+    Where the machine is slow for a minute, both of a round suffer: their ratio says more than that of their medians.
+    """
+    pairs = zip(runs[contender], runs[other], strict=True)
+    return round(statistics.median(ours["seconds"] / theirs["seconds"] for ours, theirs in pairs), 3)
 
 
 def read_result(name: str) -> dict[str, Any]:
