@@ -1,6 +1,6 @@
 """Every kind of index on a million vectors: its recall against exact search, its speed, its size, its building.
 
-    python -m benchmarks.indexes               writes results/indexes.json (half an hour, 6 GB of disk)
+    python -m benchmarks.indexes               writes results/indexes.json (eight minutes, 6 GB of disk)
 
 Vectors are generated: 256 dimensions, in clusters (a passage resembles others), each question close to one of them.
 Both searches are the pipeline's own, `rank_documents`, exact scores and the rule for ties included; seconds are the

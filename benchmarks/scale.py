@@ -1,6 +1,6 @@
 """A corpus of MLDR-zh's size through the stages that a CPU does: time and memory at 20,000 and at 200,000 documents.
 
-    python -m benchmarks.scale                 writes results/scale.json (over an hour, 15 GB of disk)
+    python -m benchmarks.scale                 writes results/scale.json (half an hour, 15 GB of disk)
 
 Documents of 6,000 generated characters, 1,000 training, 200 dev and 800 test questions; passages of 512 tokens; random
 vectors of 768 dimensions in place of a model's. Each stage is the pipeline's own, in a process of its own.
