@@ -51,8 +51,3 @@ def sliced_means(scores: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
 def _lower_bound(group: str) -> float:
     number = group.split("-")[0].removeprefix("over_")
     return float(number) if number.isdigit() else float("inf")
-
-
-def read_slices(path: Path) -> pd.DataFrame:
-    """The groups of questions that the stage `slices` wrote, index query_id."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False).set_index("query_id")

@@ -11,7 +11,8 @@ from embedtune.corpus import read_queries
 from embedtune.indexes import index_recall, open_index
 from embedtune.measures import per_query_scores
 from embedtune.passages import open_passages
-from embedtune.results import read_slices, write_results
+from embedtune.per_query import read_slices
+from embedtune.results import write_results
 from embedtune.search import rank_documents
 
 

@@ -9,7 +9,8 @@ from embedtune.hybrid import best_weight, fuse_ranks, fuse_scores
 from embedtune.indexes import open_index
 from embedtune.lexical_search import read_rankings
 from embedtune.passages import open_passages
-from embedtune.results import read_slices, write_results
+from embedtune.per_query import read_slices
+from embedtune.results import write_results
 from embedtune.search import Rankings, rank_documents
 
 

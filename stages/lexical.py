@@ -9,7 +9,8 @@ from embedtune.config import load_params
 from embedtune.corpus import read_corpus, read_queries
 from embedtune.lexical import terms_by
 from embedtune.lexical_search import rank_by_words, write_rankings
-from embedtune.results import read_slices, write_results
+from embedtune.per_query import read_slices
+from embedtune.results import write_results
 
 CORPUS = Path("data/corpus.jsonl")
 

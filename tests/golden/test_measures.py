@@ -12,11 +12,13 @@ import pytest
 import pytrec_eval
 import scipy.stats
 
-from embedtune.compare import Comparison, compare, read_scores
+from embedtune.comparison import Comparison, compare
 from embedtune.corpus import Query
 from embedtune.errors import EmbedTuneError
 from embedtune.measures import per_query_scores, write_run
+from embedtune.per_query import read_scores
 from embedtune.search import Rankings
+from embedtune.significance import Resampling
 
 CUTOFFS = [1, 3, 5, 10]
 DOCUMENT_IDS = [f"d{(number * 37) % 60}" for number in range(60)]  # as text in another order than by number
@@ -197,7 +199,9 @@ def table_of(values: np.ndarray, queries: list[str] | None = None) -> pd.DataFra
 
 
 def compare_two(base: pd.DataFrame, finetuned: pd.DataFrame) -> Comparison:
-    return compare({"base": base, "finetuned": finetuned}, base="base", tuned="finetuned")
+    return compare(
+        {"base": base, "finetuned": finetuned}, base="base", tuned="finetuned", resampling=Resampling(0.95, 200, seed=0)
+    )
 
 
 def test_means_gain_and_standard_error_equal_scipys() -> None:
@@ -216,6 +220,22 @@ def test_means_gain_and_standard_error_equal_scipys() -> None:
         assert comparison[measure] == pytest.approx(expected, abs=1e-15)
         t = scipy.stats.ttest_rel(finetuned[:, column], base[:, column]).statistic
         assert comparison[measure]["gain"] / comparison[measure]["gain_standard_error"] == pytest.approx(t)
+
+
+def test_intervals_and_pairs_are_of_the_measures_asked_for_and_means_of_all() -> None:
+    rng = np.random.default_rng(6)
+    scores = {name: table_of(rng.random((20, 2))) for name in ("base", "finetuned")}
+    whole = compare_two(scores["base"], scores["finetuned"])
+    asked = compare(scores, "base", "finetuned", Resampling(0.95, 200, seed=0), ["ndcg@10"])
+    assert {measure: asked[measure] for measure in ("recall@10", "ndcg@10")} == {
+        measure: whole[measure] for measure in ("recall@10", "ndcg@10")
+    }
+    assert {name: set(own) for name, own in asked["intervals"].items()} == {
+        "base": {"ndcg@10"},
+        "finetuned": {"ndcg@10"},
+    }
+    assert set(asked["pairs"]["finetuned_over_base"]) == {"ndcg@10"}
+    assert set(whole["pairs"]["finetuned_over_base"]) == {"recall@10", "ndcg@10"}
 
 
 def test_a_single_question_has_a_standard_error_of_zero() -> None:
