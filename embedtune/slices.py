@@ -12,18 +12,15 @@ import pandas as pd
 from embedtune import bm25
 from embedtune.corpus import Query, read_corpus
 from embedtune.lexical import terms
+from embedtune.slice_names import UNKNOWN, group_of
 
-DOCUMENT_LENGTHS = [1_000, 2_000, 4_000, 8_000, 16_000]  # characters of the question's shortest relevant document
-QUERY_LENGTHS = [10, 20, 40, 80]  # characters
-ANSWER_POSITIONS = [500, 2_000, 4_000, 8_000]  # characters before the answer
-UNKNOWN = "unknown"
 WINDOW = 250  # characters; an answer that the data set does not name is looked for in windows of this size
 
 
 def slices(queries: list[Query], corpus: Path) -> pd.DataFrame:
     """The group of each question (index query_id): columns query_length, document_length, answer_position.
 
-    Groups are named by their bounds, such as 1000-2000. Where the data set names no answer, it is taken to be the
+    Groups are those of slice_names.py. Where the data set names no answer, it is taken to be the
     window of a relevant document with the highest BM25 score; where no window has a word of the question, unknown.
     """
     relevant = {document for query in queries for document in query.relevant()}
@@ -32,20 +29,13 @@ def slices(queries: list[Query], corpus: Path) -> pd.DataFrame:
     rows = [
         {
             "query_id": query.id,
-            "query_length": _group(len(query.text), QUERY_LENGTHS),
-            "document_length": _group(min(len(texts[document]) for document in query.relevant()), DOCUMENT_LENGTHS),
-            "answer_position": UNKNOWN if position is None else _group(position, ANSWER_POSITIONS),
+            "query_length": group_of(len(query.text), "query_length"),
+            "document_length": group_of(min(len(texts[document]) for document in query.relevant()), "document_length"),
+            "answer_position": UNKNOWN if position is None else group_of(position, "answer_position"),
         }
         for query, position in zip(queries, positions, strict=True)
     ]
     return pd.DataFrame(rows, columns=["query_id", "query_length", "document_length", "answer_position"])
-
-
-def _group(value: int, bounds: list[int]) -> str:
-    """The name of the group that holds `value`: above the lower bound, up to the upper one."""
-    above = [bound for bound in bounds if value > bound]
-    lower = above[-1] if above else 0
-    return f"{lower}-{bounds[len(above)]}" if len(above) < len(bounds) else f"over_{lower}"
 
 
 def _answer_positions(queries: list[Query], texts: dict[str, str]) -> Iterator[int | None]:
