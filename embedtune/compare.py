@@ -1,53 +1,177 @@
-"""Compare systems by their per-query scores: means, the gain, and how sure it is."""
+"""Compare two runs of the pipeline question by question: git revisions, DVC experiments, or the workspace.
+
+    python -m embedtune.compare HEAD~1 workspace
+    python -m embedtune.compare main tidal-dory --system bm25 --questions 10
+    python -m embedtune.compare main workspace --system finetuned --second-system round2
+    python -m embedtune.compare main tidal-dory --json
+
+What each question scored is read from DVC's cache (data/runs/<system>.per_query.csv), as of the revision.
+"""
 
 from __future__ import annotations
 
-import math
+import argparse
+import io
+import json
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pandas as pd
+import yaml
 
+from embedtune import cli
+from embedtune.config import load_params
 from embedtune.errors import EmbedTuneError
+from embedtune.per_query import most_changed, read_scores
+from embedtune.significance import Resampling, paired
 
-GAIN = ("gain", "gain_standard_error")
-Comparison = dict[str, dict[str, float]]
-
-
-def read_scores(path: Path) -> pd.DataFrame:
-    """Per-query scores as `evaluate` writes them: index query_id (text), one column a measure."""
-    return pd.read_csv(path, dtype={"query_id": str}, keep_default_na=False).set_index("query_id").astype(float)
+WORKSPACE = "workspace"
 
 
-def compare(scores: dict[str, pd.DataFrame], base: str, tuned: str) -> Comparison:
-    """Measure -> {every system's mean, gain, gain_standard_error}, over the same questions.
+def text_at(revision: str, path: Path) -> str:
+    """A file of the pipeline as of a git revision or DVC experiment, or in the workspace.
 
-    The gain is `tuned` over `base`; its standard error is that of the mean of the paired differences (sample standard
-    deviation / sqrt(n); 0 for a single question). Raises EmbedTuneError when not all systems were measured on the same
-    questions.
+    Raises EmbedTuneError where there is no such revision, or no copy of the file.
     """
-    first = scores[base]
-    for name, other in scores.items():
-        if list(first.index) != list(other.index) or list(first.columns) != list(other.columns):
-            raise EmbedTuneError(f"{base} and {name} were measured on different questions or cutoffs; run `dvc repro`")
-    gains = scores[tuned] - first
-    errors = gains.std(ddof=1).fillna(0.0) / math.sqrt(len(gains))
-    return {
-        measure: {
-            **{name: float(values[measure].mean()) for name, values in scores.items()},
-            "gain": float(gains[measure].mean()),
-            "gain_standard_error": float(errors[measure]),
-        }
-        for measure in first.columns
+    if revision == WORKSPACE:
+        if not path.exists():
+            raise EmbedTuneError(f"{path}: no such file; run `dvc repro`, or give another --system")
+        return path.read_text(encoding="utf-8")
+    import dvc.api
+    from dvc.exceptions import DvcException
+    from dvc.scm import SCMError
+
+    try:
+        with dvc.api.open(str(path), rev=revision, encoding="utf-8") as file:
+            text: str = file.read()
+            return text
+    except SCMError as error:
+        raise EmbedTuneError(f"{revision}: no such git revision or DVC experiment ({error})") from error
+    except (DvcException, FileNotFoundError) as error:
+        raise EmbedTuneError(
+            f"{path} cannot be read as of {revision}: {error}. If {revision} has it, get the file from your remote by "
+            f"`git checkout {revision} && dvc fetch`, or run it again by `dvc repro` there; or give another --system"
+        ) from error
+
+
+def what_was_run(revision: str) -> tuple[str, str]:
+    """The model that was judged at a revision, and the split that was evaluated, by its params.yaml."""
+    params = yaml.safe_load(text_at(revision, Path("params.yaml")))
+    return params.get("hybrid", {}).get("model", "finetuned"), params["evaluate"]["split"]
+
+
+def locked_hash(revision: str, path: Path) -> str | None:
+    """The checksum that dvc.lock at a revision has of an output; None where it has none."""
+    stages = yaml.safe_load(text_at(revision, Path("dvc.lock")))["stages"].values()
+    outs = (out for stage in stages for out in stage.get("outs", []))
+    return next((out.get("md5") for out in outs if out["path"] == str(path)), None)
+
+
+def compare_revisions(systems: dict[str, str], split: str, resampling: Resampling) -> dict[str, Any]:
+    """Two revisions, each with its system: {questions, measures: measure -> means and the difference, scores}.
+
+    `scores` are both tables of per-query scores, of the measures that both have. Raises EmbedTuneError where one cannot
+    be read, or where documents, questions or judgments differ: a difference would then be the data's.
+    """
+    first, second = systems
+    for path in (Path("data/corpus.jsonl"), Path(f"data/queries/{split}.jsonl"), Path(f"data/qrels/{split}.tsv")):
+        if path.stem == "corpus":  # too large to read for this
+            same = locked_hash(first, path) == locked_hash(second, path)
+        else:
+            same = text_at(first, path) == text_at(second, path)
+        if not same:
+            raise EmbedTuneError(
+                f"{path} differs between {first} and {second}: systems are only comparable on the same documents, "
+                "questions and judgments"
+            )
+    tables = {
+        revision: read_scores(io.StringIO(text_at(revision, Path(f"data/runs/{system}.per_query.csv"))))
+        for revision, system in systems.items()
     }
+    common = [measure for measure in tables[first].columns if measure in tables[second].columns]
+    if not common:
+        raise EmbedTuneError(f"{first} and {second} have no measure in common; see evaluate.cutoffs of both")
+    scores = {revision: table[common] for revision, table in tables.items()}
+    found = paired(scores, resampling)[f"{second}_over_{first}"]
+    measures = {
+        measure: {revision: float(table[measure].mean()) for revision, table in scores.items()} | row
+        for measure, row in found.items()
+    }
+    return {"questions": len(scores[first]), "measures": measures, "scores": scores}
 
 
-def table(comparison: Comparison, title: str) -> str:
-    """The comparison as a table for the terminal, under `title`; the gain is the last round's over the base model."""
-    systems = [name for name in next(iter(comparison.values())) if name not in GAIN]
-    width = max(len(measure) for measure in comparison)
-    heads = "".join(f"  {name:>{max(8, len(name))}}" for name in systems)
-    lines = [title, f"{'':{width}}{heads}  {'gain':>8}  {'± s.e.':>7}"]
-    for measure, row in comparison.items():
-        values = "".join(f"  {row[name]:{max(8, len(name))}.4f}" for name in systems)
-        lines.append(f"{measure:{width}}{values}  {row['gain']:+8.4f}  {row['gain_standard_error']:7.4f}")
+def table(found: dict[str, Any], systems: dict[str, str], confidence: float) -> str:
+    """`compare_revisions` for the terminal."""
+    first, second = systems
+    width = max(len(measure) for measure in found["measures"])
+    columns = [max(8, len(first)), max(8, len(second))]
+    named = [f"{system} of {revision}" for revision, system in systems.items()]
+    lines = [
+        f"{systems[first] if len(set(systems.values())) == 1 else ' against '.join(named)}, "
+        f"{found['questions']} questions",
+        f"{'':{width}}  {first:>{columns[0]}}  {second:>{columns[1]}}  {'change':>8}  {'interval':>18}  {'p':>7}  "
+        f"{'could be shown':>14}  better / worse / equal",
+    ]
+    for measure, row in found["measures"].items():
+        values = "".join(f"  {row[name]:{size}.4f}" for name, size in zip((first, second), columns, strict=True))
+        shown = "" if row["detectable"] is None else f"{row['detectable']:.4f}"
+        lines.append(
+            f"{measure:{width}}{values}  {row['difference']:+8.4f}  [{row['low']:+.4f}, {row['high']:+.4f}]  "
+            f"{row['p_value']:7.4f}  {shown:>14}  {row['wins']} / {row['losses']} / {row['ties']}"
+        )
+    lines.append(
+        f"Intervals hold the truth {100 * confidence:g}% of the time; p: how often chance alone gives a difference as "
+        "great; could be shown: the true difference that so many questions reveal four times out of five."
+    )
     return "\n".join(lines)
+
+
+def changed_questions(first: pd.Series, second: pd.Series, questions: dict[str, str], count: int) -> str:
+    """The questions that gained and lost most: what each scored, its id and its text."""
+    gained, lost = most_changed(first, second, count)
+    lines = []
+    for title, ids in ((f"gained most in {first.name}", gained), (f"lost most in {first.name}", lost)):
+        lines.append(f"{title}:" if ids else f"{title}: none")
+        lines += [f"  {first[q]:.4f} -> {second[q]:.4f}  {q}  {questions.get(q, '')}" for q in ids]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table and the questions that changed most, or all of it as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m embedtune.compare", description="Compare two runs.")
+    parser.add_argument("first", help="a git revision, a DVC experiment, or workspace")
+    parser.add_argument("second", help="the same")
+    parser.add_argument("--system", help="a model, bm25, hybrid_ranks or hybrid_scores; by default each hybrid.model")
+    parser.add_argument("--second-system", metavar="SYSTEM", help="that of the second revision, where it is another")
+    parser.add_argument("--questions", type=int, default=3, metavar="N", help="list N questions that gained and lost")
+    parser.add_argument("--json", action="store_true", help="print JSON, with the scores of every question")
+    given = parser.parse_args()
+    if given.first == given.second:
+        raise EmbedTuneError(f"{given.first} and {given.second} are the same; give two revisions")
+    params = load_params()
+    (model, split), (second_model, second_split) = (what_was_run(revision) for revision in (given.first, given.second))
+    if split != second_split:
+        raise EmbedTuneError(
+            f"{given.first} evaluated the split {split}, {given.second} {second_split}: they share no questions"
+        )
+    systems = {
+        given.first: given.system or model,
+        given.second: given.second_system or given.system or second_model,
+    }
+    resampling = Resampling(params.compare.confidence, params.compare.resamples, params.compare.seed)
+    found = compare_revisions(systems, split, resampling)
+    if given.json:
+        scores = {revision: scored.to_dict(orient="index") for revision, scored in found["scores"].items()}
+        print(json.dumps({"systems": systems, **found, "scores": scores}, indent=2, ensure_ascii=False))
+        return
+    print(table(found, systems, params.compare.confidence))
+    measure = "ndcg@10" if "ndcg@10" in found["measures"] else next(iter(found["measures"]))
+    rows = map(orjson.loads, text_at(given.second, Path(f"data/queries/{split}.jsonl")).splitlines())
+    texts = {row["_id"]: row["text"] for row in rows}
+    first, second = (found["scores"][revision][measure] for revision in (given.first, given.second))
+    print(changed_questions(first, second, texts, given.questions))
+
+
+if __name__ == "__main__":
+    cli.run(main)
