@@ -16,6 +16,7 @@ from embedtune import files
 from embedtune.errors import EmbedTuneError
 
 SPLITS = ("train", "dev", "test")
+PROBE = "probe"  # the only split of a general data set (see probe.py)
 QRELS_HEADER = "query-id\tcorpus-id\tscore"
 
 

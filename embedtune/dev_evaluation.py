@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from embedtune import distributed
@@ -16,16 +18,17 @@ from embedtune.measures import per_query_scores
 from embedtune.model import Settings
 from embedtune.passages import Passages
 from embedtune.search import rank_documents
-from embedtune.tokenization import Frame
+from embedtune.tokenization import Frame, frame, tokenize_queries
 
 
 @dataclass(frozen=True)
 class DevSet:
-    """Dev questions and the passages of the pool's documents.
+    """Questions and the passages of the documents that they are ranked among: dev's and its pool, or a probe.
 
-    `query_tokens` are whole sequences; `documents` the numbers of the pool's documents.
+    `name` is what progress bars call it; `query_tokens` are whole sequences; `documents` the documents' numbers.
     """
 
+    name: str
     queries: list[Query]
     query_tokens: list[NDArray[np.int64]]
     passages: Passages
@@ -40,37 +43,45 @@ class DevSet:
         pad_id: int,
         batch_tokens: int,
         cutoffs: list[int],
+        section: str = "train",
     ) -> pd.DataFrame:
         """Per-question measures (rows: questions; columns such as `ndcg@10`) of the model as it is now.
 
-        Every process encodes its share; all of them get the table. The model is left in the mode it was in.
+        Every process encodes its share; all of them get the table. The model is left in the mode it was in. Errors name
+        `section` of params.yaml.
         """
         numbers = np.concatenate([self.passages.of_document(int(document)) for document in self.documents])
         owner = np.repeat(np.arange(len(self.documents), dtype=np.int32), self._passages_each())
         was_training = backbone.training
         backbone.eval()
 
-        def vectors(sequences: list[NDArray[np.int64]], description: str) -> NDArray[np.float16]:
-            mine = np.array_split(np.arange(len(sequences)), distributed.world_size())[distributed.rank()]
+        def vectors(
+            sequence: Callable[[int], NDArray[np.int64]], lengths: NDArray[np.int64], kind: str
+        ) -> NDArray[np.float16]:
+            mine = np.array_split(np.arange(len(lengths)), distributed.world_size())[distributed.rank()]
             out = np.empty((len(mine), backbone.config.hidden_size), dtype=np.float16)
-            lengths = np.array([len(sequences[i]) for i in mine], dtype=np.int64)
             encode(
                 backbone,
-                lambda i: sequences[mine[i]],
-                lengths,
+                lambda i: sequence(int(mine[i])),
+                lengths[mine],
                 out,
                 batch_tokens=batch_tokens,
                 pooling=settings.pooling,
                 normalized=settings.normalize,
                 pad_id=pad_id,
-                section="train",
-                description=description,
+                section=section,
+                description=f"{self.name} {kind}",
             )
             return np.concatenate(distributed.gather_objects(out))
 
-        framed = [self.frame.around(self.passages.tokens(int(n)), self.passages.max_tokens) for n in numbers]
-        passage_vectors = vectors(framed, "dev passages")
-        query_vectors = vectors(self.query_tokens, "dev queries")
+        longest = self.passages.max_tokens
+        passage_vectors = vectors(
+            lambda i: self.frame.around(self.passages.tokens(int(numbers[i])), longest),
+            np.minimum(self.passages.lengths()[numbers] + self.frame.length, longest),
+            "passages",
+        )
+        query_lengths = np.array([len(tokens) for tokens in self.query_tokens], dtype=np.int64)
+        query_vectors = vectors(lambda i: self.query_tokens[i], query_lengths, "queries")
         backbone.train(was_training)
         ids = [self.passages.document_ids[document] for document in self.documents]
         table = None
@@ -84,6 +95,20 @@ class DevSet:
     def _passages_each(self) -> NDArray[np.int64]:
         first = self.passages.first_passage
         return first[self.documents + 1] - first[self.documents]
+
+
+def prepare(
+    queries: list[Query],
+    passages: Passages,
+    documents: NDArray[np.int64],
+    tokenizer: Tokenizer,
+    settings: Settings,
+    query_max_len: int,
+    name: str = "dev",
+) -> DevSet:
+    """The questions, tokenised with their instruction, and the documents (numbers) that they are ranked among."""
+    tokens = tokenize_queries(tokenizer, [q.text for q in queries], settings.query_instruction, query_max_len)
+    return DevSet(name, queries, tokens, passages, documents, frame(tokenizer, settings.passage_instruction))
 
 
 def hard_to_tell_apart(evaluations: list[dict[str, float]], scores: list[list[float]], metric: str) -> list[int]:

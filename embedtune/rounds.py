@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 
 from embedtune import files
+from embedtune.per_query import first_documents
 
 RANKED = 10  # of a question's results that are compared
 
@@ -28,13 +28,7 @@ def rounds_table(rounds: dict[str, str], mined: Path, runs: Path) -> dict[str, d
 
 
 def _first_documents(run: Path) -> dict[str, set[str]]:
-    """Query -> its first documents, from a TREC run."""
-    documents: dict[str, set[str]] = defaultdict(set)
-    for _, line in files.read_lines(run):
-        query, _, document, rank, *_ = line.decode().split()
-        if int(rank) <= RANKED:
-            documents[query].add(document)
-    return documents
+    return {query: {name for name, _ in ranked} for query, ranked in first_documents(run, RANKED).items()}
 
 
 def _negatives(mined: Path) -> set[tuple[str, int]]:

@@ -14,8 +14,17 @@ from embedtune.layouts.rows import BadRows, Layout, Passage, Row, UnusableError,
 BEIR_SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "val"), "test": ("test",)}
 
 
-def open_beir(root: Path, bad_rows: BadRows) -> Layout:
-    """Open a BEIR directory. Raises EmbedTuneError when a file it needs is missing."""
+def open_beir(
+    root: Path,
+    bad_rows: BadRows,
+    needed: tuple[str, ...] = ("train",),
+    asked_by: str = "dataset.format: beir",
+    advice: str = "check dataset.path and dataset.format",
+) -> Layout:
+    """Open a BEIR directory. Raises EmbedTuneError when a file is missing, or all of the splits `needed`.
+
+    `asked_by` is the parameter that the error names, `advice` what it says to do.
+    """
     corpus, queries = find(root, "corpus"), find(root, "queries")
     qrels = {
         split: path
@@ -23,10 +32,11 @@ def open_beir(root: Path, bad_rows: BadRows) -> Layout:
         for name in names
         if (path := root / "qrels" / f"{name}.tsv").is_file()
     }
-    if corpus is None or queries is None or "train" not in qrels:
+    if corpus is None or queries is None or not any(split in qrels for split in needed):
+        wanted = " or ".join(f"{split}.tsv" for split in needed)
         raise EmbedTuneError(
-            f"{root}: dataset.format: beir needs corpus.jsonl, queries.jsonl (plain or .gz) and qrels/train.tsv; "
-            f"found {listing(root)}; {other_layout(root, 'beir')}check dataset.path and dataset.format"
+            f"{root}: {asked_by} needs corpus.jsonl, queries.jsonl (plain or .gz) and qrels/{wanted}; "
+            f"found {listing(root)}; {other_layout(root, 'beir')}{advice}"
         )
     texts: dict[str, str] = {}
     for where, raw, content in json_rows(queries, bad_rows):

@@ -40,7 +40,7 @@ def dev(base: Path, data: Data) -> DevSet:
         for i, text in enumerate(texts)
     ]
     tokens = tokenize_queries(tokenizer, texts, settings.query_instruction, 48)
-    return DevSet(queries, tokens, data.passages, documents, frame(tokenizer, settings.passage_instruction))
+    return DevSet("dev", queries, tokens, data.passages, documents, frame(tokenizer, settings.passage_instruction))
 
 
 def test_measures_equal_sentence_transformers_vectors_and_trec_eval(base: Path, data: Data, dev: DevSet) -> None:

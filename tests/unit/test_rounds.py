@@ -40,7 +40,7 @@ def test_what_is_kept_from_one_round_to_the_next(tmp_path: Path) -> None:
     [
         ("{finetuned: round2, round2: base}", "rounds.finetuned: expected base or an earlier round (base), got round2"),
         ("{finetuned: base, bm25: finetuned}", "rounds.bm25: bm25 is the name of another system; choose another"),
-        ("{round1: base}", "hybrid.model: expected one of base, round1, got finetuned"),
+        ("{round1: base}", "hybrid.model: expected one of rounds and mix (round1), got finetuned"),
         (
             "{}",
             "rounds: expected rounds in lower case, each with the model it starts from, such as {finetuned: base, "
