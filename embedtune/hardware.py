@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from pathlib import Path
 
 import torch
 from transformers import PretrainedConfig
@@ -17,7 +18,15 @@ SECONDS = 0.3  # of measuring
 
 def name(device: torch.device) -> str:
     """The processor's or GPU's name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+
+
+def processor() -> str:
+    """The processor's name, as Linux tells it (/proc/cpuinfo) or as Python does."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
 
 
 def peak_bytes(device: torch.device) -> dict[str, int]:

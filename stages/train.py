@@ -12,7 +12,8 @@ import numpy as np
 from embedtune import checkpoints, cli, distributed, files
 from embedtune.config import Params, load_params
 from embedtune.corpus import read_queries
-from embedtune.dev_evaluation import DevSet
+from embedtune.costs import COSTS, write_cost
+from embedtune.dev_evaluation import DevSet, prepare
 from embedtune.device import pick_device, training_precision
 from embedtune.errors import EmbedTuneError
 from embedtune.fine_tune import Trained, fine_tune
@@ -129,8 +130,7 @@ def read_data(params: Params, this: Round, settings: Settings) -> tuple[Training
             f"params.yaml: train.eval_strategy: {params.train.eval_strategy} needs dev questions, and there are none; "
             "raise dataset.dev_queries and dataset.split_shares.dev, or write `no`"
         )
-    tokens = tokenize_queries(tokenizer, [q.text for q in questions], settings.query_instruction, max_len)
-    return training_set, DevSet(questions, tokens, passages, np.load(POOL), around)
+    return training_set, prepare(questions, passages, np.load(POOL), tokenizer, settings, max_len)
 
 
 def write_records(name: str, trained: Trained, result: dict[str, Any], costs: dict[str, Any]) -> None:
@@ -138,10 +138,8 @@ def write_records(name: str, trained: Trained, result: dict[str, Any], costs: di
     with files.whole_file(Path("metrics/plots/training") / f"{name}.csv") as partial:
         loss_curve(trained.record.log).to_csv(partial, index=False)
     files.write_json(Path("metrics/training") / f"{name}.json", result)
-    files.write_json(Path("logs/training") / f"{name}.json", costs)
-    files.write_json_lines(
-        Path("logs/training") / f"{name}_steps.jsonl", [*trained.record.log, *trained.record.evaluations]
-    )
+    write_cost(COSTS / f"{name}.json", costs, Path("metrics/training") / f"{name}.json")
+    files.write_json_lines(COSTS / f"{name}_steps.jsonl", [*trained.record.log, *trained.record.evaluations])
 
 
 if __name__ == "__main__":

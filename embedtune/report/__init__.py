@@ -1,0 +1,1 @@
+"""metrics/report.html and report.md: what a run found, to look at."""

@@ -1,0 +1,28 @@
+"""The report's two files, from its templates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jinja2
+
+
+def page(content: dict[str, Any]) -> str:
+    """The HTML page: one file, nothing fetched."""
+    return _environment(escape=True).get_template("page.html.j2").render(content)
+
+
+def summary(content: dict[str, Any]) -> str:
+    """The Markdown summary, for a pull request."""
+    return _environment(escape=False).get_template("report.md.j2").render(content)
+
+
+def _environment(escape: bool) -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("embedtune.report", "."),
+        autoescape=escape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

@@ -1,0 +1,409 @@
+"""What the report shows, by plain counting: spread of scores, examples, charts, the first sentence, both files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from markdown_it import MarkdownIt
+
+from embedtune.comparison import compare
+from embedtune.config import BESIDE
+from embedtune.measures import write_run
+from embedtune.per_query import first_documents, most_changed
+from embedtune.report import charts
+from embedtune.report.content import Plots, drawn, headline, label, systems_table, with_signs
+from embedtune.report.findings import (
+    PASSAGE_CHARACTERS,
+    QUESTION_CHARACTERS,
+    RELEVANT_SHOWN,
+    Collection,
+    System,
+    best_passages,
+    example,
+    score_histograms,
+)
+from embedtune.report.render import page, summary
+from embedtune.significance import Resampling
+from tests.browser import contrast, look_at, needs_chromium
+from tests.golden.mining import World, best_sentence, numpy_ranking, numpy_scores
+
+
+@pytest.fixture
+def system(world: World, tmp_path: Path) -> System:
+    run = tmp_path / "base.trec"
+    write_run(run, world.pool.queries, world.pool.rankings, world.ids, "base")
+    return System("base", world.pool.query_vectors, world.pool.passage_vectors, run)
+
+
+@pytest.fixture
+def collection(world: World) -> Collection:
+    return Collection(world.pool.queries, world.pool.passages, world.corpus, world.pool.number_of)
+
+
+def document_scores(world: World, query: int) -> np.ndarray:
+    scores = numpy_scores(world, query)
+    owner = world.pool.passages.document
+    return np.array([scores[owner == document].max() for document in range(len(world.ids))])
+
+
+def test_histograms_are_of_relevant_documents_the_best_others_and_some_at_random(
+    world: World, system: System, collection: Collection
+) -> None:
+    found = score_histograms([system], collection, seed=1)["base"]
+    relevant, best_others = [], []
+    for number, query in enumerate(world.pool.queries):
+        scores = document_scores(world, number)
+        own = [world.pool.number_of[document] for document in query.relevant()]
+        relevant += scores[own].tolist()
+        best_others.append(next(scores[d] for d in numpy_ranking(world, number) if d not in own))
+    for kind, values in (("relevant", relevant), ("best other", best_others)):
+        edges, shares = found[kind]
+        width = edges[1] - edges[0]
+        counts = np.histogram(values, [*edges, edges[-1] + width])[0]
+        np.testing.assert_allclose(shares, counts / len(values), atol=1e-9)
+        assert sum(shares) == pytest.approx(1)
+    edges, shares = found["random other"]
+    mean = float(np.dot(np.array(edges) + (edges[1] - edges[0]) / 2, shares))
+    every = np.concatenate([document_scores(world, number) for number in range(len(world.pool.queries))])
+    assert mean == pytest.approx(every.mean(), abs=0.05)
+
+
+def test_histograms_of_two_systems_have_the_same_bars(system: System, collection: Collection) -> None:
+    other = System("tuned", system.query_vectors, np.asarray(system.passage_vectors) * np.float16(0.5), system.run)
+    found = score_histograms([system, other], collection, seed=1)
+    assert found["base"]["relevant"][0] == found["tuned"]["best other"][0]
+
+
+def test_an_example_shows_what_was_first_and_where_the_relevant_ones_are(
+    world: World, system: System, collection: Collection
+) -> None:
+    """Two systems that put the same document first share a line; the third, without vectors, put its last one first.
+
+    The passage shown of that one is another system's choice, which is said.
+    """
+    ranked = first_documents(system.run)
+    reverse = {query: documents[::-1] for query, documents in ranked.items()}
+    runs = {"base": ranked, "twin": ranked, "bm25": reverse}
+    flat = [text for document in world.sentences for text in document]
+    for number, query in enumerate(world.pool.queries[:5]):
+        shown = example(number, runs, {"base": system}, collection)
+        ranking = numpy_ranking(world, number)
+        first, last = shown["first"]
+        assert ([s["name"] for s in first["systems"]], [s["name"] for s in last["systems"]]) == (
+            ["base", "twin"],
+            ["bm25"],
+        )
+        assert (first["document"], last["document"]) == (world.ids[ranking[0]], world.ids[ranking[-1]])
+        assert first["relevant"] == (first["document"] in query.relevant())
+        assert (first["reader"], last["reader"]) == ("", "base")
+        assert first["text"] == flat[best_sentence(world, number, ranking[0])]
+        assert last["text"] == flat[best_sentence(world, number, ranking[-1])]
+        assert first["systems"][0]["score"] == pytest.approx(document_scores(world, number)[ranking[0]], abs=1e-5)
+        told = {answer["document"]: answer["places"] for answer in shown["relevant"]}
+        assert len(told) == min(RELEVANT_SHOWN, len(query.relevant()))
+        assert shown["more_relevant"] == len(query.relevant()) - len(told)
+        known = {shown_first["text"] for shown_first in shown["first"]}
+        for answer in shown["relevant"]:
+            text = flat[best_sentence(world, number, world.pool.number_of[answer["document"]])]
+            assert answer["text"] == ("" if text in known else text)
+        for document, places in told.items():
+            rank = ranking.index(world.pool.number_of[document]) + 1
+            assert [place["rank"] for place in places] == [rank, rank, len(ranking) + 1 - rank]
+
+
+def test_long_questions_and_passages_are_cut(world: World, system: System, collection: Collection) -> None:
+    long = [type(q)(q.id, q.text * 200, q.judgments) for q in collection.queries]
+    cut = example(0, {"base": {}}, {"base": system}, Collection(long, *list(vars(collection).values())[1:]))
+    assert len(cut["query"]) == QUESTION_CHARACTERS + 1 and cut["query"].endswith("…")
+    assert all(len(answer["text"]) <= PASSAGE_CHARACTERS + 1 for answer in cut["relevant"])
+    assert cut["first"] == []
+    assert all(place == {"system": "base", "rank": None, "depth": 0} for a in cut["relevant"] for place in a["places"])
+
+
+def test_best_passages_are_those_of_plain_arithmetic(world: World, system: System) -> None:
+    pairs = [(query, document) for query in range(4) for document in range(len(world.ids))]
+    numbers, scores = best_passages(system, pairs, world.pool.passages)
+    assert numbers.tolist() == [best_sentence(world, query, document) for query, document in pairs]
+    expected = [document_scores(world, query)[document] for query, document in pairs]
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+def test_questions_that_changed_most_come_first_ties_in_order_and_equal_ones_not_at_all() -> None:
+    index = ["a", "b", "c", "d", "e", "f", "g"]
+    base = pd.Series([0.5] * 7, index=index)
+    tuned = pd.Series([0.6, 0.1, 0.5, 1.0, 0.4, 1.0, 0.1], index=index)
+    assert most_changed(base, tuned, 3) == (["d", "f", "a"], ["b", "g", "e"])
+    assert most_changed(base, tuned, 1) == (["d"], ["b"])
+
+
+def comparison(gain: float, measures: tuple[str, ...] = ("recall@10", "ndcg@10")) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    index = pd.Index([f"q{i}" for i in range(100)], name="query_id")
+    base = rng.random((100, len(measures)))
+    values = {"base": base, "tuned": base + gain + 0.1 * rng.standard_normal(base.shape), "bm25": base * 0.5}
+    tables = {name: pd.DataFrame(value, index=index, columns=list(measures)) for name, value in values.items()}
+    return compare(tables, "base", "tuned", Resampling(0.95, 1000, seed=4))
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (0.1, "tuned is better than base"),
+        (-0.1, "tuned is worse than base"),
+        (0.0, "no difference between tuned and base can be told"),
+    ],
+)
+def test_the_first_sentence_says_no_more_than_the_interval(gain: float, words: str) -> None:
+    found = comparison(gain)
+    said = sentence(found)
+    assert said.startswith(words)
+    assert f"ndcg@10 {found['ndcg@10']['base']:.4f} → {found['ndcg@10']['tuned']:.4f}" in said
+    assert "ndcg@5 " in sentence(comparison(gain, ("recall@5", "ndcg@5")))
+    assert "recall@1 " in sentence(comparison(gain, ("recall@1",)))
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_a_few_questions_that_agree_are_no_proof(count: int) -> None:
+    """Their resamples are all better, but so would one in 2 ** (count - 1) be by chance."""
+    index = pd.Index([f"q{i}" for i in range(count)], name="query_id")
+    rises = pd.DataFrame({"ndcg@10": np.linspace(0.1, 0.3, count)}, index=index)
+    found = compare({"base": rises * 0, "tuned": rises}, "base", "tuned", Resampling(0.95, 1000, seed=4))
+    assert found["pairs"]["tuned_over_base"]["ndcg@10"]["low"] > 0
+    assert sentence(found).startswith("no difference between tuned and base can be told")
+
+
+def test_what_got_worse_beside_the_measure_shown_is_said() -> None:
+    index = pd.Index([f"q{i}" for i in range(50)], name="query_id")
+    base = pd.DataFrame({"ndcg@10": np.full(50, 0.4), "recall@10": np.full(50, 0.8)}, index=index)
+    spread = np.linspace(-0.1, 0.1, 50)
+    tuned = base.assign(**{"ndcg@10": 0.6 + spread, "recall@10": 0.5 + spread})
+    found = compare({"base": base, "tuned": tuned}, "base", "tuned", Resampling(0.95, 1000, seed=4))
+    assert sentence(found).startswith("tuned is better than base") and sentence(found).endswith(
+        "It is worse in recall@10."
+    )
+
+
+def sentence(found: dict[str, Any]) -> str:
+    return headline(found, "tuned", with_signs(found["pairs"]["tuned_over_base"], 0.95))
+
+
+def content(gain: float, failures: list[str], rules: bool = True) -> dict[str, Any]:
+    found = comparison(gain)
+    gains = with_signs(found["pairs"]["tuned_over_base"], 0.95)
+    return {
+        "title": "embedtune report",
+        "headline": sentence(found),
+        "gate": {"passed": not failures, "rules": {"r": {}} if rules else {}, "failures": failures},
+        "questions": "100",
+        "split": "test",
+        "confidence": "95 %",
+        "measures": [row["measure"] for row in gains],
+        "systems": systems_table(found),
+        "tuned": "tuned",
+        "gains": gains,
+    }
+
+
+@pytest.mark.parametrize(
+    "failures", [[], ["params.yaml:140: gate: ndcg@10: no gain", "params.yaml:141: gate: too few"]]
+)
+@pytest.mark.parametrize("rules", [True, False])
+def test_the_summary_is_two_tables_whatever_the_gate_says(failures: list[str], rules: bool) -> None:
+    text = summary(content(0.1, failures, rules))
+    tokens = MarkdownIt().enable("table").parse(text)
+    assert [token.type for token in tokens].count("table_open") == 2
+    rows = [token.type for token in tokens].count("tr_open")
+    assert rows == (1 + 3) + (1 + 2), "a head and three systems; a head and two measures"
+    assert [token.type for token in tokens].count("list_item_open") == (len(failures) if rules else 0)
+    assert ("Gate: **" in text) == rules
+    assert text.endswith("100 test questions, 95 % intervals.\n")
+
+
+def plots(calibrated: bool) -> Plots:
+    names = ["base", "finetuned", "round2", "mixed", *BESIDE]
+    curve = pd.DataFrame({"cutoff": [1, 10, 100], "recall": [0.1, 0.2, 0.5], "ndcg": [0.1, 0.2, 0.3]})
+    groups = ["0-1000", "1000-2000", "2000-4000", "4000-8000", "8000-16000", "over_16000"]
+    slices = pd.DataFrame(
+        {"slice": [f"document_length={g}" for g in groups], "questions": [60] * 5 + [9], "ndcg@10": 0.4}
+    )
+    rate = pd.DataFrame({"predicted": [0.2, 0.8], "right": [0.3, 0.7], "questions": [5, 5]})
+    rejected = pd.DataFrame({"threshold": [0.9, 0.5], "answered": [0.5, 1.0], "precision": [1.0, 0.5]})
+    return Plots(
+        by_cutoff=dict.fromkeys(names, curve),
+        training={name: pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0]}) for name in ("finetuned", "round2")},
+        mixing={
+            "mixed": pd.DataFrame({"share": [0, 0.5, 1], "in_domain": [0.1, 0.4, 0.3], "general": [0.5, 0.4, 0.1]})
+        },
+        mining={
+            "finetuned": pd.DataFrame(
+                {"gap": [-0.025, 0.025], "hard": [0.4, 0.6], "random": [0.0, 1.0], "dataset": 0.0}
+            ),
+            "round2": pd.DataFrame({"gap": [], "hard": [], "random": [], "dataset": []}),
+        },
+        slices=dict.fromkeys(("base", "mixed", "bm25"), slices),
+        reliability=rate if calibrated else rate.iloc[:0],
+        rejection=rejected if calibrated else rejected.iloc[:0],
+    )
+
+
+def all_charts(calibrated: bool = True) -> list[dict[str, str]]:
+    histogram = {"relevant": ([0.1, 0.2], [0.5, 0.5]), "best other": ([0.1, 0.2], [1.0, 0.0])}
+    look = charts.looks(["base", "finetuned", "round2", "mixed"], BESIDE)
+    mixtures = {"mixed": {"share": 0.5, "measure": "ndcg@10"}}
+    return list(drawn(plots(calibrated), {"base": histogram, "mixed": histogram}, mixtures, look, "ndcg@10"))
+
+
+def test_every_finding_has_its_chart_and_what_was_not_found_has_none() -> None:
+    titles = [chart["title"] for chart in all_charts()]
+    assert titles == [
+        "Recall by cutoff",
+        "Training loss",
+        "Mixture mixed: in-domain against general",
+        "Scores of documents, by base",
+        "Scores of documents, by mixed",
+        "Mined negatives, finetuned: how far below the positive",
+        "ndcg@10 by document length (characters)",
+        "Reliability of calibrated scores",
+        "Answering only above a score",
+    ]
+    assert [chart["title"] for chart in all_charts(calibrated=False)] == titles[:-2]
+
+
+def test_charts_are_in_the_pages_colours_and_the_same_every_time() -> None:
+    first = all_charts()
+    assert first == all_charts()
+    ids: list[str] = []
+    for chart in first:
+        svg = chart["svg"]
+        assert svg.startswith(f'<svg role="img" aria-label="{chart["title"]}"')
+        assert re.search(r"var\(--series-\d\)", svg) and "currentColor" in svg
+        assert not re.search(r"#0[123]0[0-9a-f]{3}", svg), "no placeholder is left"
+        assert ' width="' not in svg[: svg.index(">")] and "<style" not in svg and "font-family" not in svg
+        own = re.findall(r'\bid="([^"]+)"', svg)
+        assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)) <= set(own)
+        ids += own
+    assert len(ids) == len(set(ids)), "a page has every id once"
+
+
+def test_a_system_looks_the_same_in_every_chart_and_like_no_other() -> None:
+    models = ["base", *(f"round{i}" for i in range(9))]
+    look = charts.looks(models, BESIDE)
+    assert len({(style.colour % 8, style.dash) for style in look.values()}) == len(look)
+    recall, loss = all_charts()[:2]
+    assert "var(--series-2)" in loss["svg"] and "var(--series-1)" not in loss["svg"], "finetuned's colour, not base's"
+    assert "stroke-dasharray" in recall["svg"]
+
+
+def test_bars_of_few_questions_are_pale_and_legends_are_not() -> None:
+    """Three systems, one group of nine questions."""
+    svg = next(chart["svg"] for chart in all_charts() if chart["title"] == "ndcg@10 by document length (characters)")
+    bars, legend = svg.split('id="ndcg-10-by-document-length-characters-legend_1"')
+    assert len(re.findall(r"(?<![-\w])opacity: 0\.35", bars)) == 3
+    assert "opacity: 0.35" not in legend
+
+
+def test_bars_of_gaps_stand_where_the_gaps_are() -> None:
+    """The table names a bar's middle; the chart's steps run from its left edge to its right one."""
+    svg = next(chart["svg"] for chart in all_charts() if chart["title"].startswith("Mined negatives"))
+    texts = re.findall(r'<text [^>]*?x="([\d.]+)" y="([\d.]+)"[^>]*>(−?[\d.]+)</text>', svg)
+    lowest = max(float(y) for _, y, _ in texts)
+    places = {float(value.replace("−", "-")): float(x) for x, y, value in texts if float(y) == lowest}
+    path = re.search(r'<path d="M ([\d.]+) [^"]*"[^>]*style="fill: none; stroke: var\(--series-1\)', svg)
+    left, right = min(places), max(places)
+    scale = (places[right] - places[left]) / (right - left)
+    assert path and float(path[1]) == pytest.approx(places[left] + (-0.05 - left) * scale, abs=0.5)
+
+
+def test_slices_are_labelled_in_few_letters() -> None:
+    assert [label(f"x={group}") for group in ("0-1000", "1000-2000", "over_16000", "10-20", "unknown")] == [
+        "0–1k",
+        "1–2k",
+        ">16k",
+        "10–20",
+        "unknown",
+    ]
+
+
+def whole_page() -> str:
+    """A page with all that one can hold: a gate that is shut, a mixture, a probe, six slices, questions."""
+    place = {"system": "base", "rank": None, "depth": 100}
+    question = {
+        "query": "<b>土地</b>承包期限是多久？" * 10,
+        "id": "q1",
+        "first": [
+            {"systems": [{"name": "base", "score": 0.5}], "document": "d<1>", "relevant": False}
+            | {"text": "文" * 400, "reader": ""},
+            {"systems": [{"name": "bm25", "score": 9.5}], "document": "d2", "relevant": True}
+            | {"text": "文", "reader": "finetuned"},
+        ],
+        "relevant": [{"document": "d2", "places": [place, place | {"rank": 3}], "text": "a" * 400}],
+        "more_relevant": 7,
+    }
+    change = [{"measure": "ndcg@10", "sign": "worse", "difference": -0.1, "low": -0.2, "high": -0.05}]
+    return page(
+        content(-0.1, ["params.yaml:140: gate: ndcg@10: " + "x" * 300])
+        | {"charts": all_charts(), "gained": [question], "lost": []}
+        | {
+            "run": {"git revision": "abc", "base model": "x" * 200},
+            "data": {"documents": 5},
+            "params": "a: " + "b" * 300,
+            "few": 10,
+        }
+        | {"scores": {"expected_calibration_error": 0.1, "threshold": None, "dev_questions": 30, "questions": 9}}
+        | {"forgetting": {"base": {"ndcg@10": 0.5}, "tuned": {"ndcg@10": 0.4}, "change": change}}
+    )
+
+
+def test_texts_of_users_are_escaped_and_nothing_is_fetched() -> None:
+    html = whole_page()
+    assert "relevant</span>; its passage that finetuned likes best:" in html
+    assert "&lt;b&gt;土地&lt;/b&gt;" in html and "d&lt;1&gt;" in html and "<b>" not in html
+    assert not re.search(r"""(src|href)=["'](https?:)?//|url\(["']?https?:|@import""", html)
+
+
+@needs_chromium
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1200])
+def test_the_page_is_readable_on_a_phone_and_a_desk_by_day_and_by_night(tmp_path: Path, width: int, dark: bool) -> None:
+    seen, picture = look_at(whole_page(), tmp_path, width, dark)
+    assert (seen["window"], picture.width) == (width, width)
+    assert seen["width"] <= width, "nothing is wider than the window"
+    assert seen["overlaps"] == []
+    assert len(seen["inks"]) == 6
+    assert min(contrast(ink, seen["paper"]) for ink in seen["inks"]) >= 4.5
+    paper = (15, 20, 25) if dark else (255, 255, 255)
+    colours = {colour: count for count, colour in picture.getcolors(maxcolors=1 << 24) or []}
+    assert max(colours, key=lambda colour: colours[colour]) == paper
+    assert ((88, 166, 255) if dark else (9, 105, 218)) in colours, "the second series of a chart"
+
+
+def test_ten_thousand_questions_make_a_page_of_less_than_three_megabytes(system: System, world: World) -> None:
+    many = [type(q)(f"{q.id}-{i}", q.text, q.judgments) for i in range(334) for q in world.pool.queries]
+    vectors = np.tile(np.asarray(system.query_vectors), (334, 1))
+    ranked = first_documents(system.run)
+    lines = [
+        f"{query.id} Q0 {document} {rank} {score} x\n"
+        for query in many
+        for rank, (document, score) in enumerate(ranked[query.id.rsplit("-", 1)[0]][:100], start=1)
+    ]
+    run = system.run.with_name("many.trec")
+    run.write_text("".join(lines))
+    large = System("base", vectors, system.passage_vectors, run)
+    found = Collection(many, world.pool.passages, world.corpus, world.pool.number_of)
+    histograms = {name: score_histograms([large], found, seed=1)["base"] for name in ("base", "mixed")}
+    asked = {query.id for query in many[:5]}
+    examples = [example(i, {"base": first_documents(run, only=asked)}, {"base": large}, found) for i in range(5)]
+    look = charts.looks(["base", "finetuned", "round2", "mixed"], BESIDE)
+    mixtures = {"mixed": {"share": 0.5, "measure": "ndcg@10"}}
+    shown = list(drawn(plots(calibrated=True), histograms, mixtures, look, "ndcg@10"))
+    html = page(
+        content(0.1, [])
+        | {"charts": shown, "gained": examples, "lost": examples, "run": {}, "data": {}, "params": "", "few": 10}
+        | {"scores": {"threshold": None, "dev_questions": 3, "questions": 9}, "forgetting": {"change": []}}
+    )
+    assert len(html.encode()) < 3_000_000
