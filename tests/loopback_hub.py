@@ -4,21 +4,43 @@
         ...  # a program started with HF_ENDPOINT=hub.url
         assert ("GET", "/datasets/Shitao/MLDR/resolve/.../README.md", {...}) in hub.requests
 
+It takes uploads too: repositories that are created, and commits, whose LFS files come first as the LFS protocol has it
+(a program under test sets HF_HUB_DISABLE_XET).
+
 Files that end in .gz, .bin or .safetensors are served as LFS files are (SHA-256), all others as git blobs (SHA-1).
 LFS files are offered by Xet too, as on the real hub; but like many mirrors this one does not speak Xet.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import yaml
+from huggingface_hub.repocard_data import model_index_to_eval_results
+
 Repositories = dict[tuple[str, str], dict[str, bytes]]  # (dataset or model, owner/name) -> path -> content
+
+
+def card_problem(text: str) -> str:
+    """What is wrong with a card's metadata, by huggingface_hub's own reading; empty where nothing is."""
+    found = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
+    if not found:
+        return "no metadata"
+    metadata = yaml.safe_load(found[1]) or {}
+    try:
+        if "model-index" in metadata:
+            model_index_to_eval_results(metadata["model-index"])
+    except (KeyError, TypeError, ValueError) as error:
+        return f"model-index: {error!r}"
+    return ""
 
 
 class LoopbackHub:
@@ -35,6 +57,9 @@ class LoopbackHub:
         self.stalls: dict[str, int] = {}
         self.corrupted: dict[str, bool] = {}
         self.failures: dict[str, tuple[int, str]] = {}
+        self.visibility: dict[str, str | None] = {}  # of a created repository, as it was asked for
+        self.commits: list[str] = []  # their messages
+        self.uploaded: dict[str, bytes] = {}  # LFS objects by SHA-256
 
     def break_after(self, path: str, n_bytes: int) -> None:
         """Close the connection after `n_bytes` of the next download of `path`, once."""
@@ -122,6 +147,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_PUT(self) -> None:
+        self._answer()
+
     def log_message(self, format: str, *arguments: object) -> None:
         """Nothing: hub.requests has it all."""
 
@@ -129,9 +157,24 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path, {name.lower(): value for name, value in self.headers.items()}))
-        if self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+        # a store of LFS objects asks for no token, its addresses are given out; nor does the check of a card
+        public = self.command == "PUT" or path == "/api/validate-yaml"
+        if self.hub.token and not public and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
             return self._refuse(401, message="Invalid username or password.")
         parts = path.strip("/").split("/")
+        if path == "/api/validate-yaml":  # of a README.md
+            problem = card_problem(json.loads(body)["content"])
+            errors = [{"message": problem}] if problem else []
+            return self._send_json({"errors": errors, "warnings": []}, status=400 if errors else 200)
+        if self.command == "PUT" or path == "/api/repos/create" or path.endswith("/objects/batch"):
+            return self._take(parts, body)
+        if (
+            parts[:2] == ["api", "models"]
+            and len(parts) == 4
+            and ("model", "/".join(parts[2:])) in self.hub.repositories
+        ):
+            name = "/".join(parts[2:])
+            return self._send_json({"id": name, "private": self.hub.visibility.get(name) == "private", "siblings": []})
         if parts[0] == "api" and len(parts) > 5 and parts[1] in ("datasets", "models"):
             files = self.hub.repositories.get((parts[1][:-1], "/".join(parts[2:4])))
             question, revision = parts[4:6]
@@ -144,6 +187,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(404, "RepoNotFound", "Repository not found")
         if revision not in (self.hub.commit, "main"):
             return self._refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        if question == "preupload":
+            asked = [file["path"] for file in json.loads(body)["files"]]
+            modes = [{"path": p, "uploadMode": "lfs" if is_lfs(p) else "regular", "shouldIgnore": False} for p in asked]
+            return self._send_json({"files": modes})
+        if question == "commit":
+            return self._commit("/".join(parts[2:4]), files, body)
         if question == "revision":
             siblings = [{"rfilename": name} for name in files]
             return self._send_json({"id": "/".join(parts[2:4]), "sha": self.hub.commit, "siblings": siblings})
@@ -159,12 +208,52 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(*self.hub.failures[name])
         self._send_file(name, files[name])
 
+    def _take(self, parts: list[str], body: bytes) -> None:
+        """A new repository, the question where to put LFS objects, or one of them."""
+        if self.command == "PUT":
+            if hashlib.sha256(body).hexdigest() != parts[-1]:
+                return self._refuse(400, message="the object has another checksum")
+            self.hub.uploaded[parts[-1]] = body
+            return self._send_json({})
+        asked = json.loads(body)
+        if parts[-1] == "create":
+            name = f"{asked['organization']}/{asked['name']}"
+            if ("model", name) in self.hub.repositories:
+                there = {"error": "You already created this model repo", "url": f"{self.hub.url}/{name}"}
+                return self._send_json(there, status=409)
+            self.hub.repositories[("model", name)] = {}
+            self.hub.visibility[name] = asked.get("visibility")
+            return self._send_json({"url": f"{self.hub.url}/{name}"})
+        objects = [
+            {**wanted, "actions": {"upload": {"href": f"{self.hub.url}/lfs/{wanted['oid']}", "header": {}}}}
+            for wanted in asked["objects"]
+        ]
+        return self._send_json({"transfer": "basic", "objects": objects})
+
+    def _commit(self, name: str, files: dict[str, bytes], body: bytes) -> None:
+        """All of a commit, or nothing: an object that was not sent fails before anything is changed."""
+        entries = [json.loads(line) for line in body.splitlines()]
+        changed: dict[str, bytes] = {}
+        for entry in entries:
+            value = entry["value"]
+            if entry["key"] == "file":
+                changed[value["path"]] = base64.b64decode(value["content"])
+            elif entry["key"] == "lfsFile":
+                changed[value["path"]] = self.hub.uploaded[value["oid"]]
+        for entry in entries:
+            if entry["key"] == "deletedFile":
+                del files[entry["value"]["path"]]
+        files |= changed
+        self.hub.commits.append(next(entry["value"]["summary"] for entry in entries if entry["key"] == "header"))
+        commit = f"{self.hub.url}/{name}/commit/{self.hub.commit}"
+        return self._send_json({"success": True, "commitUrl": commit, "commitOid": self.hub.commit, "hookOutput": ""})
+
     def _refuse(self, status: int, error_code: str = "", message: str = "") -> None:
         headers = {"X-Error-Code": error_code, "X-Error-Message": message}
         self._send(status, b"", {name: value for name, value in headers.items() if value})
 
-    def _send_json(self, value: object) -> None:
-        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+    def _send_json(self, value: object, status: int = 200) -> None:
+        self._send(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
     def _send_file(self, name: str, content: bytes) -> None:
         etag = f'"{hub_checksum(name, content)}"'
