@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from embedtune.config_errors import Expected, explained
 from embedtune.errors import EmbedTuneError, Problems
+from embedtune.slice_names import BOUNDS, group_names
 
 
 def _number(value: Any) -> Any:
@@ -112,7 +113,7 @@ OpenRankWindow = Annotated[
 ]
 
 
-RoundName = Annotated[str, Field(pattern="^[a-z0-9_]+$")]
+RoundName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_]*$")]
 Rounds = Annotated[
     dict[RoundName, RoundName],
     Field(min_length=1),
@@ -213,10 +214,16 @@ class Evaluate(_Section):
     index_search: str
 
 
+BESIDE = ("bm25", "hybrid_ranks", "hybrid_scores")  # systems beside the models
 RESERVED = (
-    *("base", "bm25", "hybrid_ranks", "hybrid_scores"),
-    *("comparison", "data", "local", "reranker", "rounds"),  # files in metrics/, directories in models/
+    *("base", *BESIDE, "gain", "gain_standard_error"),  # in metrics/comparison.json
+    *("calibration", "comparison", "data", "forgetting", "gate", "rounds"),  # files in metrics/
+    *("local", "release", "reranker"),  # directories in models/
+    *("reliability", "rejection"),  # files in metrics/plots/
 )
+
+
+RESAMPLES_BEYOND = 10  # at the least, that a bound leaves out
 
 
 class Index(_Section):
@@ -238,6 +245,56 @@ class Hybrid(_Section):
     rank_constant: Count
 
 
+class Compare(_Section):
+    measures: (
+        Annotated[list[Text], Field(min_length=1), Expected("measures such as [recall@10, ndcg@10], or null for all")]
+        | None
+    )
+    confidence: Annotated[float, _AsNumber, Field(gt=0, lt=1), Expected("a number between 0 and 1, such as 0.95")]
+    resamples: Annotated[int, _AsNumber, Field(ge=100), Expected("a whole number of 100 or more")]
+    seed: WholeNumber
+
+
+class GateRule(_Section):
+    """What a measure's gain has to be, and how sure."""
+
+    min_gain: Annotated[float, _AsNumber, Expected("a number such as 0.01, or -0.01 for a loss that may be")]
+    confidence: Annotated[float, _AsNumber, Field(gt=0, lt=1), Expected("a number between 0 and 1, such as 0.95")]
+
+
+Gate = Annotated[
+    dict[str, GateRule],
+    Expected(
+        "rules such as {ndcg@10: {min_gain: 0.01, confidence: 0.95}}, of a slice {ndcg@10 in query_length=0-10: ...}, "
+        "or {} for no gate"
+    ),
+]
+
+
+class Calibrate(_Section):
+    method: Literal["isotonic", "platt"]
+    precision: AboveZeroToOne
+
+
+class Probe(_Section):
+    source: Literal["none", "local"]
+    path: Text
+    max_tokens: Annotated[int, _AsNumber, Field(ge=8), Expected("a whole number of 8 or more")]
+
+
+class Mixing(_Section):
+    """Which model is mixed with the base model, and the shares of it to try."""
+
+    model: Text
+    shares: Annotated[list[Share], Field(min_length=1), Expected("shares from 0 to 1 to try, such as [0, 0.5, 1]")]
+
+
+Mix = Annotated[
+    dict[RoundName, Mixing],
+    Expected("mixtures in lower case, such as {mixed: {model: finetuned, shares: [0, 0.5, 1]}}, or {} for none"),
+]
+
+
 class Params(_Section):
     """params.yaml as typed values: one attribute a section, one attribute a key."""
 
@@ -254,6 +311,11 @@ class Params(_Section):
     evaluate: Evaluate
     lexical: Lexical
     hybrid: Hybrid
+    compare: Compare
+    gate: Gate
+    calibrate: Calibrate
+    probe: Probe
+    mix: Mix
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
@@ -331,8 +393,19 @@ def _check_together(params: Params, path: Path, problems: Problems) -> None:
         if start not in earlier:
             refuse(f"rounds.{name}", f"expected base or an earlier round ({', '.join(earlier)}), got {start}")
         earlier.append(name)
-    if params.hybrid.model not in earlier:
-        refuse("hybrid.model", f"expected one of {', '.join(earlier)}, got {params.hybrid.model}")
+    for name, mixing in params.mix.items():
+        if name in (*RESERVED, *params.rounds):
+            refuse(f"mix.{name}", f"{name} is the name of another system; choose another")
+        if mixing.model not in params.rounds:
+            refuse(f"mix.{name}.model", f"expected one of rounds ({', '.join(params.rounds)}), got {mixing.model}")
+    tuned = [*params.rounds, *params.mix]
+    if params.hybrid.model not in tuned:
+        refuse("hybrid.model", f"expected one of rounds and mix ({', '.join(tuned)}), got {params.hybrid.model}")
+    for measure in params.compare.measures or ():
+        _check_measure("compare.measures", measure, params, refuse)
+    _check_resamples("compare.confidence", params.compare.confidence, 2, params, refuse)
+    for name, rule in params.gate.items():
+        _check_rule(name, rule, params, refuse)
     if params.train.train_group_size - 1 > params.mine.negatives:
         refuse(
             "train.train_group_size",
@@ -351,13 +424,49 @@ def _check_together(params: Params, path: Path, problems: Problems) -> None:
         refuse("model.name", f"for a model in a directory write `name: local` and `path: {params.model.name}`")
 
 
+def _check_measure(key: str, measure: str, params: Params, refuse: Callable[[str, str], None]) -> None:
+    measures = [f"{kind}@{cutoff}" for cutoff in params.evaluate.cutoffs for kind in ("recall", "ndcg", "mrr")]
+    if measure not in measures:
+        refuse(key, f"evaluate.cutoffs gives no measure {measure}, but {', '.join(measures)}")
+
+
+def _check_rule(name: str, rule: GateRule, params: Params, refuse: Callable[[str, str], None]) -> None:
+    """A rule on what `evaluate` will not measure should stop a run before it trains, not after."""
+    measure, _, group = (part.strip() for part in name.partition(" in "))
+    _check_measure(f"gate.{name}", measure, params, refuse)
+    column, _, value = group.partition("=")
+    if group and column not in BOUNDS:
+        refuse(f"gate.{name}", f"expected a slice by {', '.join(BOUNDS)}, such as query_length=10-20")
+    elif group and value not in group_names(column):
+        refuse(f"gate.{name}", f"expected {column}= one of {', '.join(group_names(column))}")
+    _check_resamples(f"gate.{name}.confidence", rule.confidence, 1, params, refuse)
+
+
+def _check_resamples(
+    key: str, confidence: float, sides: int, params: Params, refuse: Callable[[str, str], None]
+) -> None:
+    """Bounds on `sides` sides are quantiles of the resamples, which have to reach that far."""
+    enough = math.ceil(round(RESAMPLES_BEYOND * sides / (1 - confidence), 6))
+    if params.compare.resamples < enough:
+        refuse(
+            key,
+            f"{params.compare.resamples:,} resamples (compare.resamples) are too few for {confidence:g}; "
+            f"{enough:,} are enough",
+        )
+
+
 def main() -> None:
     """`python -m embedtune.config [file]`: check a parameter file without running anything."""
     path = Path(sys.argv[1] if len(sys.argv) > 1 else "params.yaml")
     try:
         params = load_params(path)
         problems = Problems()  # DVC would stop at a missing dependency with words of its own
-        for key, dependency in (("dataset.path", params.dataset.path), ("model.path", params.model.path)):
+        for key, dependency in (
+            ("dataset.path", params.dataset.path),
+            ("model.path", params.model.path),
+            ("reranker.path", params.reranker.path),
+            ("probe.path", params.probe.path),
+        ):
             if not Path(dependency).exists():
                 problems.add(f"{path}: {key}", f"{dependency} does not exist; give a directory or a file")
         problems.raise_if_any()

@@ -46,14 +46,24 @@ def _value_at(content: Any, keys: list[str]) -> Any:
 def _resolve(keys: list[str], section: type[BaseModel]) -> tuple[type[BaseModel], Any, list[str]]:
     """The innermost section that `keys` leads to from `section`, the field there (or None), and the keys that exist."""
     field: Any = None
-    for depth, key in enumerate(keys):
-        if key not in section.model_fields:
+    depth = 0
+    while depth < len(keys):
+        if keys[depth] not in section.model_fields:
             return section, field, keys[:depth]
-        field = section.model_fields[key]
-        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return section, field, keys[: depth + 1]
-        section = field.annotation
+        field = section.model_fields[keys[depth]]
+        inner = field.annotation
+        depth += 1
+        if get_origin(inner) is dict and depth < len(keys):  # sections under names of the user's own
+            inner = get_args(inner)[1]
+            depth += _is_section(inner)
+        if not _is_section(inner):
+            return section, field, keys[:depth]
+        section = inner
     return section, field, keys
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _expected(field: Any) -> str:

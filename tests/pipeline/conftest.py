@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = {
     "dataset": {
         "dev_queries": 0,
-        "sample": {"documents": 40, "train_queries": 96, "dev_queries": 20, "test_queries": 60},
+        "sample": {"documents": 40, "train_queries": 96, "dev_queries": 40, "test_queries": 60},
     },
     "train": {"num_train_epochs": 2, "per_device_train_batch_size": 16},
 }
@@ -42,11 +42,12 @@ class Project:
         done = self.run("dvc", "repro", *arguments)
         return {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
 
-    def edit(self, **sections: dict[str, Any]) -> None:
-        """Set keys of params.yaml."""
+    def edit(self, **sections: dict[str, Any] | None) -> None:
+        """Set keys of params.yaml; a section that is None becomes empty."""
         path = self.root / "params.yaml"
         params = yaml.safe_load(path.read_text())
-        merge(params, sections)
+        params |= {name: {} for name, keys in sections.items() if keys is None}
+        merge(params, {name: keys for name, keys in sections.items() if keys is not None})
         path.write_text(yaml.safe_dump(params, allow_unicode=True))
 
     def metrics(self, name: str) -> dict[str, Any]:
@@ -61,7 +62,7 @@ class Project:
 
 def merge(params: dict[str, Any], changes: dict[str, Any]) -> None:
     for key, value in changes.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and isinstance(params.get(key), dict):
             merge(params[key], value)
         else:
             params[key] = value

@@ -63,7 +63,7 @@ def test_a_decoder_with_lora_and_last_token_pooling(project: Project) -> None:
         train={"method": "lora", "learning_rate": 1e-2, "num_train_epochs": 4},
         rounds={"round2": "finetuned"},
     )
-    assert {"train@finetuned", "train@round2"} < project.repro()
+    assert {"train@finetuned", "train@round2"} < project.repro("compare")
     for name, start in (("finetuned", "base"), ("round2", "finetuned")):
         assert_merged(project, name, start)
     training = project.metrics("training/finetuned")

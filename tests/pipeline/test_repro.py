@@ -10,8 +10,10 @@ from tests.pipeline.conftest import Project
 pytestmark = pytest.mark.slow
 
 OF_BASE = {"base_model", "convert", "dev_pool", "download", "encode_base", "evaluate_base", "lexical", "mine@finetuned"}
-OF_BASE |= {"index_base", "reranker", "segment", "slices"}
-OF_FINETUNED = {"train@finetuned", "encode@finetuned", "index@finetuned", "evaluate@finetuned", "hybrid", "compare"}
+OF_BASE |= {"index_base", "probe", "reranker", "segment", "slices"}
+OF_FINETUNED = {"train@finetuned", "encode@finetuned", "index@finetuned", "evaluate@finetuned", "hybrid"}
+OF_RESULTS = {"calibrate", "compare", "forgetting", "release", "report"}
+OF_FINETUNED |= OF_RESULTS
 
 
 def test_a_first_run_runs_every_stage_and_a_second_none(finished: Project) -> None:
@@ -23,10 +25,11 @@ def test_a_first_run_runs_every_stage_and_a_second_none(finished: Project) -> No
 
 
 def test_new_cutoffs_run_evaluation_and_comparison_only(project: Project) -> None:
-    project.edit(evaluate={"cutoffs": [1, 7]})
-    assert project.repro() == {"evaluate_base", "evaluate@finetuned", "lexical", "hybrid", "compare"}
+    project.edit(evaluate={"cutoffs": [1, 7]}, compare={"measures": None}, gate=None)
+    assert project.repro() == {"evaluate_base", "evaluate@finetuned", "lexical", "hybrid"} | OF_RESULTS - {"calibrate"}
     assert {"recall@7", "ndcg@7", "mrr@7"} < set(project.metrics("finetuned"))
     assert "recall@10" not in project.metrics("finetuned")
+    assert set(project.metrics("comparison")["pairs"]["finetuned_over_base"]) == set(project.metrics("bm25"))
 
 
 def test_a_new_seed_of_mining_keeps_the_base_models_vectors(project: Project) -> None:
@@ -37,7 +40,7 @@ def test_a_new_seed_of_mining_keeps_the_base_models_vectors(project: Project) ->
 def test_a_second_round_mines_with_the_model_just_trained_and_the_first_stays(project: Project) -> None:
     project.edit(rounds={"round2": "finetuned"}, hybrid={"model": "round2"})
     steps = {"mine", "train", "encode", "index", "evaluate"}
-    assert project.repro() == {f"{step}@round2" for step in steps} | {"hybrid", "compare"}
+    assert project.repro() == {f"{step}@round2" for step in steps} | {"hybrid"} | OF_RESULTS
     rounds = project.metrics("rounds")
     assert 0 < rounds["round2"]["negatives_kept"] < 0.9
     assert 0 < rounds["round2"]["top10_kept"] < 1
@@ -62,7 +65,8 @@ def test_a_new_learning_rate_mines_and_encodes_the_base_model_no_more_and_dvc_sh
 
 
 def test_an_experiment_takes_a_number_in_exponent_notation(project: Project) -> None:
-    project.run("dvc", "exp", "run", "-n", "slower", "-S", "train.learning_rate=1e-5", "-S", "train.logging_steps=2")
+    settings = ("-S", "train.learning_rate=1e-5", "-S", "train.logging_steps=2")
+    project.run("dvc", "exp", "run", "-n", "slower", *settings, "train@finetuned")
     table = project.run("dvc", "exp", "show", "--csv", "--no-pager").stdout
     assert "slower" in table
     assert "learning_rate: '1e-05'" in (project.root / "params.yaml").read_text() or "1e-05" in table
@@ -71,9 +75,9 @@ def test_an_experiment_takes_a_number_in_exponent_notation(project: Project) -> 
 def test_a_clone_with_a_lock_file_but_no_data_runs_and_gives_equal_bytes(finished: Project, tmp_path: Path) -> None:
     finished.run("git", "clone", "--quiet", ".", str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone")
-    # `compare` writes nothing but files that git brought along, and its inputs come out as they were; a flat index is
-    # the same for both models, so that the second is restored
-    assert clone.repro() == OF_BASE | OF_FINETUNED - {"compare", "index@finetuned"}
+    # some write nothing but files that git brought along, and their inputs come out as they were; a flat index is the
+    # same for both models, so that the second is restored
+    assert clone.repro() == OF_BASE | OF_FINETUNED - {"compare", "forgetting", "report", "index@finetuned"}
     assert clone.run("git", "status", "--porcelain").stdout == ""  # every metrics file has the bytes that git has
     assert len(list((clone.root / "metrics").rglob("*.*"))) >= 9
     for result in ("data/mined/finetuned.jsonl", "data/runs/finetuned.trec", "data/runs/hybrid_scores.trec"):
@@ -82,7 +86,7 @@ def test_a_clone_with_a_lock_file_but_no_data_runs_and_gives_equal_bytes(finishe
 
 def test_the_table_is_printed_at_the_end(project: Project) -> None:
     project.edit(evaluate={"cutoffs": [10]})
-    printed = project.run("dvc", "repro").stdout
+    printed = project.run("dvc", "repro", "compare").stdout
     assert "recall@10" in printed
     assert "finetuned" in printed
     shutil.rmtree(project.root / "logs")

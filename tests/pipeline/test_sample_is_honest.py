@@ -1,4 +1,7 @@
-"""The gain on the sample comes from what the data teaches: with questions re-paired at random there is none."""
+"""The gain on the sample comes from what the data teaches: with questions re-paired at random there is none.
+
+And a model without a gain is stopped by the gate.
+"""
 
 from pathlib import Path
 
@@ -16,9 +19,15 @@ TRAINING = {"num_train_epochs": 5, "eval_strategy": "no"}
 def test_a_gain_on_true_questions_and_none_on_shuffled_ones(tmp_path: Path, shuffled: bool) -> None:
     project = checkout(tmp_path)
     project.edit(dataset={"dev_queries": 0, "sample": SIZE, "shuffle_train_questions": shuffled}, train=TRAINING)
-    project.repro()
+    printed = project.run("dvc", "repro", "compare").stdout
+    judged = project.run("python", "-m", "embedtune.gate", check=False)
     recall = project.metrics("comparison")["recall@10"]
     if shuffled:
         assert recall["gain"] <= 2 * recall["gain_standard_error"]
+        assert "gate: shut (metrics/gate.json)" in printed and judged.returncode == 1
+        line = (project.root / "params.yaml").read_text().splitlines().index("  ndcg@10:") + 1
+        assert f"params.yaml:{line}: gate: ndcg@10: the gain is " in judged.stderr
+        assert "min_gain asks for +0.01" in judged.stderr
     else:
+        assert judged.returncode == 0 and judged.stdout == "the gate is open: 2 of 2 rules are met\n"
         assert recall["gain"] > 4 * recall["gain_standard_error"]

@@ -2,22 +2,15 @@
 
 import hashlib
 import json
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-ROOT = Path(__file__).parents[2]
-OWN_WORK = subprocess.run(
-    ["git", "status", "--porcelain", "--", "embedtune", "stages", "params.yaml", "dvc.lock", "metrics"],
-    cwd=ROOT, capture_output=True, text=True,
-).stdout  # fmt: skip
+from tests.unit.committed import OTHER_DATA, OWN_WORK, ROOT, STAGES
+
 pytestmark = pytest.mark.skipif(
     bool(OWN_WORK), reason="there are uncommitted changes, which no committed run can be of"
 )
-STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -29,11 +22,16 @@ def test_code_and_metrics_are_those_of_the_last_run(stage: str) -> None:
 
 
 def digest(path: Path) -> str:
+    """The checksum that DVC gives a file, or a directory."""
+    if path.is_dir():
+        names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+        entries = [{"md5": digest(path / name), "relpath": name} for name in names]
+        return hashlib.md5(json.dumps(entries).encode()).hexdigest() + ".dir"
     return hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else "absent"
 
 
 def test_the_gain_is_more_than_four_standard_errors() -> None:
-    if STAGES["download"]["params"]["params.yaml"]["dataset.source"] != "sample":
+    if OTHER_DATA:
         pytest.skip("the last run was of other data than the shipped sample")
     comparison = json.loads((ROOT / "metrics" / "comparison.json").read_text())
     for measure in ("recall@10", "ndcg@10"):

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from embedtune.config import RESERVED
+
 ROOT = Path(__file__).parents[2]
-# These check parameters and word messages and bars; they cannot change an output.
-PLUMBING = {f"embedtune/{name}.py" for name in ("cli", "config", "config_errors", "errors", "progress")}
+# These check parameters, word messages and bars, ask DVC; they and what they import cannot change an output.
+PLUMBING = {f"embedtune/{name}.py" for name in ("cli", "config", "config_errors", "errors", "freshness", "progress")}
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES: dict[str, dict[str, Any]] = {name: stage.get("do", stage) for name, stage in DVC["stages"].items()}
 
@@ -34,7 +36,7 @@ def closure(path: str) -> set[str]:
     todo = {path}
     while todo:
         seen |= todo
-        todo = {imported for module in todo for imported in imports(module)} - seen
+        todo = {imported for module in todo - PLUMBING for imported in imports(module)} - seen
     return seen
 
 
@@ -54,8 +56,8 @@ def parameters_read(stage: str) -> set[str]:
 
 
 def file_of(stage: str) -> str:
-    """The file in stages/: encode_base runs what encode@finetuned runs."""
-    return stage.removesuffix("_base")
+    """The file in stages/: encode_base and encode_mix run what encode@finetuned runs."""
+    return stage.removesuffix("_base").removesuffix("_mix")
 
 
 def test_stage_names_are_files() -> None:
@@ -83,11 +85,16 @@ def test_every_stage_has_a_description(stage: str) -> None:
 
 
 def test_dependencies_are_sorted_and_exist_or_are_made() -> None:
-    made = {str(out if isinstance(out, str) else next(iter(out))) for s in STAGES.values() for out in s.get("outs", [])}
+    made = {
+        str(out if isinstance(out, str) else next(iter(out)))
+        for stage in STAGES.values()
+        for kind in ("outs", "metrics", "plots")
+        for out in stage.get(kind, [])
+    }
     made = {out.replace("${key}", "finetuned") for out in made}
     for name, stage in STAGES.items():
-        assert stage["deps"][name in ("download", "base_model", "reranker") :] == sorted(
-            stage["deps"][name in ("download", "base_model", "reranker") :]
+        assert stage["deps"][name in ("download", "base_model", "reranker", "probe") :] == sorted(
+            stage["deps"][name in ("download", "base_model", "reranker", "probe") :]
         )
         for dep in stage["deps"]:
             dep = dep.replace("${item}", "base").replace("${key}", "finetuned")
@@ -95,6 +102,20 @@ def test_dependencies_are_sorted_and_exist_or_are_made() -> None:
             is_made = any("/".join(parts[:i]) in made for i in range(1, len(parts) + 1))
             is_made = is_made or any(out.startswith(f"{dep}/") for out in made)
             assert "${" in dep or is_made or (ROOT / dep).is_file(), (name, dep)
+
+
+def test_no_round_can_take_the_name_of_another_stages_file() -> None:
+    folders = ("metrics", "metrics/plots", "metrics/plots/slices", "data/runs", "data/mined", "models")
+    fixed = {
+        path.name.split(".")[0]
+        for stage in STAGES.values()
+        for kind in ("outs", "metrics", "plots")
+        for out in stage.get(kind, [])
+        if "${" not in (path := Path(out if isinstance(out, str) else next(iter(out)))).name
+        and str(path.parent) in folders
+    }
+    assert {"gate", "release", "rejection", "bm25"} < fixed
+    assert fixed - {"report"} <= set(RESERVED)
 
 
 def test_the_library_never_imports_the_stages() -> None:
