@@ -1,5 +1,7 @@
 # make repro                   set up and run the pipeline on params.yaml
 # make repro PROFILE=mldr-zh   the same with profiles/mldr-zh.yaml as params.yaml
+# make report                  write metrics/report.html again
+# make gate                    fail where the last run does not meet the rules of params.yaml's section gate
 # make test, lint, bench       tests, linters, benchmarks
 
 SHELL := /bin/bash
@@ -9,7 +11,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 HARDWARE := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 export PATH := $(BIN):$(PATH)
 
-.PHONY: setup repro profile test lint format bench clean
+.PHONY: setup repro profile report gate test lint format bench clean
 
 setup: $(VENV)/.installed-$(HARDWARE)
 
@@ -22,9 +24,11 @@ $(VENV)/.installed-$(HARDWARE): $(wildcard requirements/*.txt)
 
 repro: setup profile
 	@python -m embedtune.config params.yaml
-	@rm -f logs/comparison.txt
+	@rm -f logs/comparison.txt metrics/report.html
 	dvc repro
 	@test -f logs/comparison.txt || python -m stages.compare --show
+	@test -f metrics/report.html || python -m stages.report
+	@echo 'the report: metrics/report.html'
 
 # A params.yaml that is neither the committed one nor a shipped profile is the user's own work: never overwrite it.
 profile:
@@ -36,6 +40,13 @@ ifdef PROFILE
 	done
 	cp profiles/$(PROFILE).yaml params.yaml
 endif
+
+report: setup
+	@python -m embedtune.freshness report
+	@python -m stages.report
+
+gate: setup
+	@python -m embedtune.gate
 
 test: setup
 	python -m pytest -n logical --maxprocesses 4 --dist loadgroup
@@ -58,6 +69,7 @@ bench: setup
 	python -m benchmarks.mining
 	python -m benchmarks.indexes
 	python -m benchmarks.scale
+	python -m benchmarks.comparing
 	python -m benchmarks.pipeline
 
 clean:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ STAGES_ZH = {
     "mine": "按先前模型的检索结果，选定正例段落，抽取难负例与随机负例",
     "dev_pool": "选定训练途中评估用的文档池",
     "train": "在该轮挖掘出的数据上微调该轮的起点模型",
+    "mix": "把一轮的权重与基础模型的权重混合，比例取在 dev 上最好的",
     "slices": "按长度与答案位置给待评估的问题分组",
     "index_base": "为基础模型的段落向量建索引",
     "index": "为该轮模型的段落向量建索引",
@@ -30,7 +32,12 @@ STAGES_ZH = {
     "evaluate": "用该轮模型的向量检索并计算指标",
     "lexical": "按词检索（BM25）并计算指标",
     "hybrid": "以两种方式融合模型与按词检索的结果",
-    "compare": "并列比较所有系统与各轮",
+    "compare": "并列比较所有系统与各轮，给出每个差值的把握，并判定闸门",
+    "probe": "需要时，备好通用数据集，用以察看微调遗忘了什么",
+    "calibrate": "在 dev 上学习微调后分数的含义，并加以检验",
+    "forgetting": "需要时，在通用数据集上测量基础模型与微调后的模型",
+    "release": "把微调后的模型连同模型卡与分数校准放进 models/release",
+    "report": "把结果写成一页报告（metrics/report.html，git 与 DVC 都不收）与摘要",
 }
 
 
@@ -39,8 +46,11 @@ def stages_table(chinese: bool) -> str:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     rows = []
     for name, whole in stages.items():
+        if name.endswith("_mix"):  # encode, index and evaluate, of mixtures
+            continue
         stage = whole.get("do", whole)
-        title = f"`{name}@finetuned`" if "foreach" in whole else f"`{name}`"
+        key = "mixed" if whole.get("foreach") == "${mix}" else "finetuned"
+        title = f"`{name}@{key}`" if "foreach" in whole else f"`{name}`"
         what = STAGES_ZH[name] if chinese else stage["desc"].replace("the ${key} model", "the round's model")
         sections = sorted({key.split(".")[0] for key in stage.get("params", [])})
         writes = [
@@ -48,17 +58,25 @@ def stages_table(chinese: bool) -> str:
             for kind in ("outs", "metrics")
             for out in stage.get(kind, [])
         ]
-        named = ", ".join(f"`{out.replace('${key}', 'finetuned')}`" for out in writes)
+        named = ", ".join(f"`{out.replace('${key}', key)}`" for out in writes)
         rows.append([title, what, ", ".join(f"`{s}`" for s in sections), named])
     head = ["阶段", "做什么", "参数", "产出"] if chinese else ["stage", "what it does", "parameters", "writes"]
     return table(head, rows)
 
 
+def read_metrics(name: str) -> dict[str, Any]:
+    """metrics/<name>.json, of the committed run."""
+    content: dict[str, Any] = json.loads((ROOT / "metrics" / f"{name}.json").read_text(encoding="utf-8"))
+    return content
+
+
 def results_table(chinese: bool) -> str:
-    """One row a run of benchmarks/pipeline.py."""
-    result = read_result("pipeline")
+    """One row a run: of the shipped parameters what is committed in metrics/, others of benchmarks/pipeline.py."""
+    result, data = read_result("pipeline"), read_metrics("data")
+    committed = {"documents": data["documents"], "test_queries": data["test_queries"], **read_metrics("comparison")}
     rows = []
-    for name, run in result["runs"].items():
+    for name, measured in result["runs"].items():
+        run = measured | committed if name == "sample" else measured
         row = [RUNS[name][chinese], f"{run['documents']:,}", f"{run['test_queries']:,}"]
         for measure in ("recall@10", "ndcg@10"):
             scores = run[measure]
@@ -70,6 +88,49 @@ def results_table(chinese: bool) -> str:
         else ["data (test questions)", "documents", "questions", "Recall@10", "NDCG@10", "minutes"]
     )
     return table(head, rows) + "\n\n" + _machine(result["hardware"], chinese)
+
+
+def committed_confidence() -> float:
+    """Of the intervals of the committed run."""
+    stage = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]["compare"]
+    return float(stage["params"]["params.yaml"]["compare"]["confidence"])
+
+
+def systems_table(chinese: bool) -> str:
+    """One row a system of the committed run: its means, and its gain over base with all that is known of it."""
+    comparison = read_metrics("comparison")
+    pairs = comparison["pairs"]
+    percent = f"{100 * committed_confidence():g} %"
+    rows = []
+    for name in (key for key in comparison["ndcg@10"] if not key.startswith("gain")):
+        row = [f"`{name}`", *(f"{comparison[measure][name]:.3f}" for measure in ("recall@10", "ndcg@10"))]
+        gain = pairs.get(f"{name}_over_base", {}).get("ndcg@10")
+        row += [
+            f"{gain['difference']:+.3f} ({gain['low']:+.3f} … {gain['high']:+.3f})" if gain else "",
+            f"{gain['p_value']:.4f}" if gain else "",
+            f"{gain['wins']} / {gain['losses']} / {gain['ties']}" if gain else "",
+        ]
+        rows.append(row)
+    head = (
+        [
+            "系统",
+            "Recall@10",
+            "NDCG@10",
+            f"NDCG@10 相对 base 的增益（{percent} 区间）",
+            "p",
+            "变好 / 变差 / 不变的问题数",
+        ]
+        if chinese
+        else [
+            "system",
+            "Recall@10",
+            "NDCG@10",
+            f"gain in NDCG@10 over base ({percent} interval)",
+            "p",
+            "questions better / worse / equal",
+        ]
+    )
+    return table(head, rows)
 
 
 def _machine(hardware: dict[str, Any], chinese: bool) -> str:

@@ -2,8 +2,8 @@
 
     python -m tools.readme
 
-A table stands between `<!-- NAME -->` and `<!-- /NAME -->`: `stages` is from dvc.yaml, the others from the results in
-benchmarks/results/.
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`: `stages` is from dvc.yaml, `systems` and the first
+row of `results` from the committed metrics/, the others from benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools.benchmark_tables import indexes_table, methods_table, retrieval_table, speed_table
-from tools.pipeline_tables import results_table, stages_table
+from tools.pipeline_tables import results_table, stages_table, systems_table
 from tools.size_table import hours_table
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +22,7 @@ PAGES = (*READMES, "docs/sizes.md")
 TABLES: dict[str, Callable[[bool], str]] = {
     "stages": stages_table,
     "results": results_table,
+    "systems": systems_table,
     "methods": methods_table,
     "retrieval": retrieval_table,
     "indexes": indexes_table,
