@@ -115,8 +115,8 @@ def run(name: str, target: Path, changes: dict[str, dict[str, Any]]) -> dict[str
 def empty_dag(project: Path, target: Path) -> Path:
     """The same DAG, code and parameters, of stages that only write a byte where they should write outputs."""
     shutil.copytree(project, target, ignore=shutil.ignore_patterns(".git", "cache", "tmp", "data", "models", "*.lock"))
-    shutil.copytree(project / "data" / "local", target / "data" / "local")
-    shutil.copytree(project / "models" / "local", target / "models" / "local")
+    for given in ("data/local", "data/general", "models/local"):
+        shutil.copytree(project / given, target / given)
     subprocess.run(["git", "init", "--quiet"], cwd=target, check=True)
     dag = yaml.safe_load((target / "dvc.yaml").read_text())
     inside = [

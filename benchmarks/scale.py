@@ -112,7 +112,6 @@ def run(documents: int, scratch: Path) -> dict[str, Any]:
         "dataset": {"source": "local", "path": str(scratch / "raw"), "dev_queries": 0},
         "segment": {"max_tokens": 512, "max_passages": None},
         "evaluate": {"cutoffs": [10, 100]},
-        "hybrid": {"model": "base"},
     }
     project = clone(scratch / "project", changes)
     (project / "data" / "raw").parent.mkdir(exist_ok=True)
@@ -123,6 +122,9 @@ def run(documents: int, scratch: Path) -> dict[str, Any]:
     for arguments in STAGES:
         if arguments[0] == "mine":
             figures["passages"] = write_vectors(project)
+        if arguments[0] == "hybrid":  # fuses the tuned model's
+            for kind in ("embeddings", "indexes"):
+                (project / "data" / kind / "finetuned").symlink_to(project / "data" / kind / "base")
         figures[arguments[0]] = run_stage(project, *arguments)
         print(f"{documents}: {arguments[0]} {figures[arguments[0]]}", file=sys.stderr, flush=True)
     return figures
