@@ -23,7 +23,7 @@ import yaml
 from embedtune import cli
 from embedtune.config import load_params
 from embedtune.errors import EmbedTuneError
-from embedtune.per_query import most_changed, read_scores
+from embedtune.per_query import most_changed, read_scores, shown_measure
 from embedtune.significance import Resampling, paired
 
 WORKSPACE = "workspace"
@@ -166,7 +166,7 @@ def main() -> None:
         print(json.dumps({"systems": systems, **found, "scores": scores}, indent=2, ensure_ascii=False))
         return
     print(table(found, systems, params.compare.confidence))
-    measure = "ndcg@10" if "ndcg@10" in found["measures"] else next(iter(found["measures"]))
+    measure = shown_measure(list(found["measures"]))
     rows = map(orjson.loads, text_at(given.second, Path(f"data/queries/{split}.jsonl")).splitlines())
     texts = {row["_id"]: row["text"] for row in rows}
     first, second = (found["scores"][revision][measure] for revision in (given.first, given.second))

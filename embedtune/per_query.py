@@ -42,3 +42,8 @@ def most_changed(before: pd.Series, after: pd.Series, count: int) -> tuple[list[
     gains = after - before
     lost, gained = (change.sort_values(kind="stable").iloc[:count] for change in (gains, -gains))
     return [str(q) for q in gained.index[gained < 0]], [str(q) for q in lost.index[lost < 0]]
+
+
+def shown_measure(measures: list[str]) -> str:
+    """The measure that is shown where there is room for one: NDCG@10, or the first NDCG among them, or the first."""
+    return "ndcg@10" if "ndcg@10" in measures else next((m for m in measures if m.startswith("ndcg@")), measures[0])

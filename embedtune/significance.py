@@ -63,8 +63,7 @@ def resampled(scores: dict[str, pd.DataFrame], resampling: Resampling) -> tuple[
     names, measures = list(scores), [str(measure) for measure in next(iter(scores.values())).columns]
     values = np.hstack([table.to_numpy(dtype=np.float64) for table in scores.values()])
     means = bootstrap_means(values, resampling)
-    outside = (1 - resampling.confidence) / 2
-    lows, highs = (bound(values, means, below) for below in (outside, 1 - outside))
+    lows, highs = interval(values, means, resampling.confidence)
     cells = [(name, measure) for name in names for measure in measures]
     intervals: Intervals = {name: {} for name in names}
     for (name, measure), low, high in zip(cells, lows, highs, strict=True):
@@ -87,8 +86,7 @@ def _differences(
     differences: NDArray[np.float64], means: NDArray[np.float64], resampling: Resampling
 ) -> list[dict[str, float | None]]:
     """What is known of each column of `differences` (questions, columns), whose resamples have `means`."""
-    outside = (1 - resampling.confidence) / 2
-    low, high = (bound(differences, means, below) for below in (outside, 1 - outside))
+    low, high = interval(differences, means, resampling.confidence)
     p_values = randomisation_p_values(differences, resampling)
     reach = detectable(differences, resampling.confidence)
     return [
@@ -106,10 +104,11 @@ def _differences(
     ]
 
 
-def interval(values: NDArray[np.float64], resampling: Resampling) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(low, high) around the mean of each column of `values` (questions, columns)."""
-    outside = (1 - resampling.confidence) / 2
-    means = bootstrap_means(values, resampling)
+def interval(
+    values: NDArray[np.float64], means: NDArray[np.float64], confidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(low, high) around the mean of each column of `values` (questions, columns); `means` as in `bound`."""
+    outside = (1 - confidence) / 2
     return bound(values, means, outside), bound(values, means, 1 - outside)
 
 

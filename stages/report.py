@@ -19,9 +19,9 @@ from embedtune.corpus import read_queries
 from embedtune.costs import COSTS, cost_of
 from embedtune.gate import VERDICT, failures
 from embedtune.passages import open_passages
-from embedtune.per_query import first_documents, most_changed, read_scores
+from embedtune.per_query import first_documents, most_changed, read_scores, shown_measure
 from embedtune.report.charts import looks
-from embedtune.report.content import FEW, Plots, drawn, headline, shown_measure, systems_table, with_signs
+from embedtune.report.content import FEW, Plots, drawn, headline, systems_table, with_signs
 from embedtune.report.findings import Collection, System, example, score_histograms
 from embedtune.report.render import page, summary
 
@@ -131,7 +131,7 @@ def what_was_run(params: Params) -> dict[str, str]:
         found[f"model {name}"] = f"{told['parameters']:,} parameters, {weights / 1e6:,.1f} MB"
     for name in params.rounds:
         took = cost_of(METRICS / "training" / f"{name}.json", COSTS / f"{name}.json")
-        found[f"training of {name}"] = training(took) if took else "not on this machine"
+        found[f"training of {name}"] = training(took) if took else "not known: not this machine's last"
     found |= {"Python": platform.python_version(), "faiss": faiss.__version__}
     return found | {name: version(name) for name in PACKAGES}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from embedtune.per_query import shown_measure
 from embedtune.report import charts
 from embedtune.report.charts import Looks
 from embedtune.report.findings import Histogram
@@ -32,11 +33,6 @@ class Plots:
     slices: Mapping[str, pd.DataFrame]
     reliability: pd.DataFrame
     rejection: pd.DataFrame
-
-
-def shown_measure(measures: list[str]) -> str:
-    """The measure that is shown where there is room for one: NDCG@10, or the first NDCG among them, or the first."""
-    return "ndcg@10" if "ndcg@10" in measures else next((m for m in measures if m.startswith("ndcg@")), measures[0])
 
 
 def systems_table(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:

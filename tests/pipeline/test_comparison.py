@@ -42,7 +42,7 @@ def test_the_report_is_one_file_that_says_what_was_found(finished: Project) -> N
     for title in ("Recall by cutoff", "Training loss", "Questions that gained most", "What was run", "Reliability"):
         assert title in text
     assert f"{finished.metrics('data')['documents']}" in text
-    assert "training of finetuned" in text and "not on this machine" not in text
+    assert "training of finetuned" in text and "not known" not in text
     assert "learning_rate" in text, "params.yaml is in it"
     summary = (finished.root / "metrics" / "report.md").read_text(encoding="utf-8")
     rows = [line for line in summary.splitlines() if line.startswith("| finetuned |")]
@@ -55,7 +55,7 @@ def test_the_page_names_the_commit_and_what_this_machine_did(project: Project) -
     page = (project.root / "metrics" / "report.html").read_text(encoding="utf-8")
     revision = project.run("git", "rev-parse", "--short=12", "HEAD").stdout.strip()
     assert f"<dt>git revision</dt><dd>{revision}</dd>" in page
-    assert "<dt>training of finetuned</dt><dd>not on this machine</dd>" in page
+    assert "<dt>training of finetuned</dt><dd>not known: not this machine&#39;s last</dd>" in page
     assert project.run("git", "status", "--porcelain").stdout == "", "report.md is what it was"
 
 

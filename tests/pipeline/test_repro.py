@@ -24,7 +24,7 @@ def test_a_first_run_runs_every_stage_and_a_second_none(finished: Project) -> No
     assert finished.run("git", "status", "--porcelain").stdout == ""
 
 
-def test_new_cutoffs_run_evaluation_and_comparison_only(project: Project) -> None:
+def test_new_cutoffs_mine_train_and_encode_nothing_anew(project: Project) -> None:
     project.edit(evaluate={"cutoffs": [1, 7]}, compare={"measures": None}, gate=None)
     assert project.repro() == {"evaluate_base", "evaluate@finetuned", "lexical", "hybrid"} | OF_RESULTS - {"calibrate"}
     assert {"recall@7", "ndcg@7", "mrr@7"} < set(project.metrics("finetuned"))
