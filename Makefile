@@ -15,15 +15,16 @@ export PATH := $(BIN):$(PATH)
 
 setup: $(VENV)/.installed-$(HARDWARE)
 
-$(VENV)/.installed-$(HARDWARE): $(wildcard requirements/*.txt)
+$(VENV)/.installed-$(HARDWARE): $(wildcard requirements/*.txt) pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"error: Python 3.11 or newer is needed, $(PYTHON) is {v[0]}.{v[1]}; write make PYTHON=/path/to/python3.11")'
 	@if ls $(VENV)/.installed-* 2>/dev/null | grep -qv -- '-$(HARDWARE)$$'; then rm -rf $(VENV); fi  # made for other hardware
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements/$(HARDWARE).txt -r requirements/dev.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 repro: setup profile
-	@python -m embedtune.config params.yaml
+	@embedtune check
 	@rm -f logs/comparison.txt metrics/report.html
 	dvc repro
 	@test -f logs/comparison.txt || python -m stages.compare --show
@@ -42,19 +43,20 @@ ifdef PROFILE
 endif
 
 report: setup
-	@python -m embedtune.freshness report
+	@embedtune check --results-of report
 	@python -m stages.report
 
 gate: setup
-	@python -m embedtune.gate
+	@embedtune gate
 
 test: setup
-	python -m pytest -n logical --maxprocesses 4 --dist loadgroup
+	python -m pytest -n logical --maxprocesses 4 --dist loadscope
 
 lint: setup
 	ruff format --check .
 	ruff check .
 	mypy embedtune stages
+	lint-imports --no-logo
 
 format: setup
 	ruff format .

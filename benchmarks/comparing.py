@@ -23,7 +23,7 @@ MEASURES = [f"{name}@{k}" for k in (1, 10, 100) for name in ("recall", "ndcg", "
 
 
 def prepare(project: Path) -> None:
-    from embedtune import files
+    from embedtune.core import json_files
 
     clone(project, {"compare": {"resamples": RESAMPLES, "measures": None}})
     rng = np.random.default_rng(0)
@@ -32,11 +32,12 @@ def prepare(project: Path) -> None:
     index = pd.Index([f"q{i}" for i in range(QUESTIONS)], name="query_id")
     for name in SYSTEMS:
         values = rng.random((QUESTIONS, len(MEASURES))).round(3)
-        pd.DataFrame(values, index=index, columns=MEASURES).to_csv(runs / f"{name}.per_query.csv")
-        (runs / f"{name}.trec").write_text("".join(f"q{i} Q0 d{i} 1 1.0 x\n" for i in range(QUESTIONS)))
+        (runs / name).mkdir()
+        pd.DataFrame(values, index=index, columns=MEASURES).to_csv(runs / name / "per_query.csv")
+        (runs / name / "run.trec").write_text("".join(f"q{i} Q0 d{i} 1 1.0 x\n" for i in range(QUESTIONS)))
     groups = {"query_length": "0-10", "document_length": "0-1000", "answer_position": "0-500"}
     pd.DataFrame(groups, index=index).to_csv(project / "data" / "slices.csv")
-    files.write_json_lines(project / "data" / "mined" / "finetuned.jsonl", [{"query_id": "q", "neg_passages": []}])
+    json_files.write_json_lines(project / "data" / "mined" / "finetuned.jsonl", [{"query_id": "q", "neg_passages": []}])
 
 
 def main() -> None:

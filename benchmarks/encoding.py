@@ -35,10 +35,10 @@ SIZES = {"small": (4, 512, 8), "base": (12, 768, 12)}  # layers, width, heads
 
 def write_data(folder: Path) -> None:
     """Both models and both sets of texts."""
-    from embedtune import files
-    from embedtune.base_model import prepare_model
-    from embedtune.passages import open_passages, read_texts
-    from embedtune.sample.model import write_sample_model
+    from embedtune.core import json_files
+    from embedtune.data.passages import open_passages, read_texts
+    from embedtune.models.base_model import prepare_model
+    from embedtune.models.sample_model import write_sample_model
 
     documents = (real_documents(folder) or generated_documents(folder)) * COPIES
     options = {"pooling": "cls", "normalize": True, "query_instruction": "", "passage_instruction": ""}
@@ -54,22 +54,22 @@ def write_data(folder: Path) -> None:
     passages = open_passages(folder / "whole")
     texts = read_texts(folder / "whole.jsonl", passages, np.arange(len(passages)))
     for title, name in WORKLOADS.items():
-        files.write_json(folder / f"{name}.json", documents if title.startswith("heads") else texts)
+        json_files.write_json(folder / f"{name}.json", documents if title.startswith("heads") else texts)
 
 
 def real_documents(folder: Path) -> list[str]:
-    from embedtune import files
+    from embedtune.core import json_files
 
-    return [row["positive_passages"][0]["text"] for row in files.read_json_lines(REAL)] if REAL.exists() else []
+    return [row["positive_passages"][0]["text"] for row in json_files.read_json_lines(REAL)] if REAL.exists() else []
 
 
 def generated_documents(folder: Path) -> list[str]:
-    from embedtune import files
-    from embedtune.sample.corpus import write_sample
+    from embedtune.core import json_files
+    from embedtune.data.sample.corpus import write_sample
 
     (folder / "generated").mkdir()
     write_sample(folder / "generated", 60, {"train": 1}, seed=0)
-    rows = list(files.read_json_lines(folder / "generated" / "mldr-v1.0-zh" / "corpus.jsonl.gz"))
+    rows = list(json_files.read_json_lines(folder / "generated" / "mldr-v1.0-zh" / "corpus.jsonl.gz"))
     return ["\n".join(row["text"] for row in rows[i : i + 6]) for i in range(0, 60, 6)]
 
 
@@ -93,14 +93,14 @@ def resize(target: Path, layers: int, width: int, heads: int) -> None:
 def segment(
     folder: Path, model: Path, texts: list[str], target: Path, max_passages: int | None, max_tokens: int = MAX_TOKENS
 ) -> None:
-    from embedtune import files
-    from embedtune.segment import write_passages
-    from embedtune.tokenization import frame, load_tokenizer
+    from embedtune.core import files, json_files
+    from embedtune.data.segment import write_passages
+    from embedtune.models.tokenization import frame, load_tokenizer
 
     corpus = target.with_suffix(".jsonl")
-    files.write_json_lines(corpus, ({"_id": f"d{i}", "text": text} for i, text in enumerate(texts)))
+    json_files.write_json_lines(corpus, ({"_id": f"d{i}", "text": text} for i, text in enumerate(texts)))
     tokenizer = load_tokenizer(model)
-    with files.whole_directory(target) as partial:
+    with files.atomic_directory(target) as partial:
         write_passages(
             corpus,
             tokenizer,
@@ -114,13 +114,15 @@ def segment(
 
 def setup(folder: Path, name: str) -> tuple[list[str], Callable[[], Any], Callable[[], Any]]:
     """(texts, encode from passages on disk, bare forward over the same)."""
-    from embedtune import embeddings, files
-    from embedtune.device import encoding_dtype, pick_device
-    from embedtune.encode import batch_size, encode, load_encoder, longest_first, pad
-    from embedtune.passages import open_passages
-    from embedtune.tokenization import frame, load_tokenizer
+    from embedtune.compute.device import encoding_dtype, pick_device
+    from embedtune.core import json_files
+    from embedtune.data.passages import open_passages
+    from embedtune.models import vector_store
+    from embedtune.models.encode import encode, load_encoder
+    from embedtune.models.padding import batch_size, longest_first, pad
+    from embedtune.models.tokenization import frame, load_tokenizer
 
-    texts = files.read_json(folder / f"{name}.json")
+    texts = json_files.read_json(folder / f"{name}.json")
     directory = folder / name
     device = pick_device()
     model = load_encoder(directory, encoding_dtype("auto", device), device)
@@ -130,7 +132,7 @@ def setup(folder: Path, name: str) -> tuple[list[str], Callable[[], Any], Callab
 
     def encode_all() -> None:
         passages = open_passages(store)
-        out = embeddings.create(folder, f"{name}.npy", len(passages), model.config.hidden_size)
+        out = vector_store.create(folder, f"{name}.npy", len(passages), model.config.hidden_size)
         encode(
             model,
             lambda i: around.around(passages.tokens(i), MAX_TOKENS),
@@ -162,9 +164,9 @@ def setup(folder: Path, name: str) -> tuple[list[str], Callable[[], Any], Callab
 def contend(contender: str, folder: Path, name: str) -> None:
     """Time `REPEATS` passes of one contender over one workload, after one that is not counted."""
     if contender in ("FlagModel", "SentenceTransformer"):
-        from embedtune import files
+        from embedtune.core import json_files
 
-        texts = files.read_json(folder / f"{name}.json")
+        texts = json_files.read_json(folder / f"{name}.json")
         encode = peer(contender, folder / name)
         encode(texts)
         timed(lambda: [encode(texts) for _ in range(REPEATS)])
@@ -204,16 +206,17 @@ def share_of_matrix_rate(folder: Path, name: str, seconds: float) -> float | Non
     a CPU."""
     if not ON_GPU:
         return None
-    from embedtune import hardware
-    from embedtune.device import pick_device
-    from embedtune.encode import load_encoder
-    from embedtune.passages import open_passages
-    from embedtune.tokenization import frame, load_tokenizer
+    from embedtune.compute import hardware
+    from embedtune.compute.device import pick_device
+    from embedtune.data.passages import open_passages
+    from embedtune.models.encode import load_encoder
+    from embedtune.models.tokenization import frame, load_tokenizer
+    from embedtune.training import flops
 
     device = pick_device()
     model = load_encoder(folder / name, torch.bfloat16, device)
     lengths = open_passages(folder / f"{name}-passages").lengths() + frame(load_tokenizer(folder / name)).length
-    whole = hardware.training_flops(model, model.config, int(lengths.sum()), float(lengths.mean()))
+    whole = flops.training_flops(model, model.config, int(lengths.sum()), float(lengths.mean()))
     return round(whole / 3 * REPEATS / seconds / hardware.matrix_rate(device, "bf16"), 3)  # forward is a third
 
 

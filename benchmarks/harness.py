@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from embedtune.memory import peak_ram_bytes
+from embedtune.compute.memory import peak_ram_bytes
 
 Runs = dict[str, list[dict[str, float]]]  # contender -> the figures of each round
 RESULTS = Path(__file__).parent / "results"
@@ -83,7 +83,7 @@ def hardware() -> dict[str, Any]:
     """Processor, cores at hand, memory in GB and GPU."""
     import torch
 
-    from embedtune.hardware import processor
+    from embedtune.compute.hardware import processor
 
     return {
         "processor": processor(),

@@ -52,14 +52,15 @@ def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def main() -> None:
-    from embedtune.indexes import build_index, index_recall, open_index
-    from embedtune.search import Candidates, Rankings, rank_documents
+    from embedtune.retrieval.dense import CandidateSearch, rank_documents
+    from embedtune.retrieval.indexes import build_index, index_recall, open_index
+    from embedtune.retrieval.rankings import Rankings
 
     passages, questions = vectors(np.random.default_rng(0))
     ids = [f"{number:07}" for number in range(COUNT)]
     document = np.arange(COUNT, dtype=np.int32)
 
-    def searched(index: Candidates | None) -> tuple[Rankings, float]:
+    def searched(index: CandidateSearch | None) -> tuple[Rankings, float]:
         seconds = []
         for _ in range(ROUNDS):
             started = time.perf_counter()

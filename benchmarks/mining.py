@@ -39,7 +39,7 @@ def stage(project: Path, *arguments: str) -> None:
 
 def rows(project: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """FlagEmbedding's rows without negatives, and the corpus' texts."""
-    from embedtune.corpus import read_corpus, read_queries
+    from embedtune.data.corpus import read_corpus, read_queries
 
     texts = {document.id: document.text for document in read_corpus(project / "data" / "corpus.jsonl")}
     queries = read_queries(project / "data" / "queries", project / "data" / "qrels", "train")
@@ -106,7 +106,7 @@ def contend(contender: str, project: Path) -> None:
 
 
 def prepare(project: Path) -> None:
-    from embedtune import files
+    from embedtune.core import json_files
 
     clone(project, PARAMETERS)
     for arguments in (["download"], ["base_model"], ["convert"], *STAGES["cold"]):
@@ -114,8 +114,8 @@ def prepare(project: Path) -> None:
             stage(project, "reranker")
         stage(project, *arguments)
     asked, corpus = rows(project)
-    files.write_json_lines(project / "flag.jsonl", asked)
-    files.write_json_lines(project / "pool.jsonl", ({"text": text} for text in corpus))
+    json_files.write_json_lines(project / "flag.jsonl", asked)
+    json_files.write_json_lines(project / "pool.jsonl", ({"text": text} for text in corpus))
 
 
 def main() -> None:

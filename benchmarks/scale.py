@@ -38,19 +38,21 @@ GIB = 2**30
 
 def write_raw(target: Path, documents: int) -> None:
     """The data set in MLDR's layout: each document four of a thousand generated ones, cut to size."""
-    from embedtune import files
-    from embedtune.sample.corpus import write_sample
+    from embedtune.core import json_files
+    from embedtune.data.sample.corpus import write_sample
 
     sample = target.parents[1] / "sample"
     sample.mkdir(parents=True)
     write_sample(sample, 1000, {"train": 1}, seed=0)
-    texts = [row["text"] for row in files.read_json_lines(sample / "mldr-v1.0-zh" / "corpus.jsonl.gz")]
+    texts = [row["text"] for row in json_files.read_json_lines(sample / "mldr-v1.0-zh" / "corpus.jsonl.gz")]
 
     def text(i: int) -> str:
         return "\n".join(texts[(i * 7 + k * 331 + i // 1000) % 1000] for k in range(4))[:CHARACTERS]
 
     target.mkdir(parents=True)
-    files.write_json_lines(target / "corpus.jsonl", ({"docid": f"d{i}", "text": text(i)} for i in range(documents)))
+    json_files.write_json_lines(
+        target / "corpus.jsonl", ({"docid": f"d{i}", "text": text(i)} for i in range(documents))
+    )
     for number, (split, count) in enumerate(QUESTIONS.items()):
         chosen = [(number * 7919 + i * 13) % documents for i in range(count)]
         rows = (
@@ -61,20 +63,21 @@ def write_raw(target: Path, documents: int) -> None:
             }
             for i, d in enumerate(chosen)
         )
-        files.write_json_lines(target / f"{split}.jsonl", rows)
+        json_files.write_json_lines(target / f"{split}.jsonl", rows)
 
 
 def write_vectors(project: Path) -> int:
     """Random vectors of length 1 for every passage and question; how many passages there are."""
-    from embedtune import embeddings, files
+    from embedtune.core import json_files
+    from embedtune.models import vector_store
 
     rng = np.random.default_rng(0)
     directory = project / "data" / "embeddings" / "base"
     directory.mkdir(parents=True)
-    passages = files.read_json(project / "data" / "passages" / "meta.json")["passages"]
-    sizes = {embeddings.PASSAGES: passages} | {embeddings.query_file(s): count for s, count in QUESTIONS.items()}
+    passages = json_files.read_json(project / "data" / "passages" / "meta.json")["passages"]
+    sizes = {vector_store.PASSAGES: passages} | {vector_store.query_file(s): count for s, count in QUESTIONS.items()}
     for name, count in sizes.items():
-        out = embeddings.create(directory, name, count, DIMENSION)
+        out = vector_store.create(directory, name, count, DIMENSION)
         for start in range(0, count, 65_536):
             block = rng.standard_normal((min(65_536, count - start), DIMENSION), dtype=np.float32)
             out[start : start + len(block)] = block / np.linalg.norm(block, axis=1, keepdims=True)
@@ -134,7 +137,7 @@ def matrix_flops_per_second() -> float:
     """Of these cores, in fp32: what hours of encoding and training are worked out from (docs/sizes.md)."""
     import torch
 
-    from embedtune.hardware import matrix_rate
+    from embedtune.compute.hardware import matrix_rate
 
     return round(matrix_rate(torch.device("cpu"), "fp32"))
 

@@ -18,26 +18,26 @@ DOCUMENTS, CHARACTERS, ROUNDS = 20_000, 6_000, 5
 
 def write_data(folder: Path) -> None:
     """A raw data set in MLDR's layout, and the sample's tokenizer."""
-    from embedtune import files
-    from embedtune.base_model import prepare_model
-    from embedtune.sample.corpus import write_sample
-    from embedtune.sample.model import write_sample_model
+    from embedtune.core import json_files
+    from embedtune.data.sample.corpus import write_sample
+    from embedtune.models.base_model import prepare_model
+    from embedtune.models.sample_model import write_sample_model
 
     sample, model = folder / "sample", folder / "unprepared"
     sample.mkdir()
     model.mkdir()
     write_sample(sample, 1000, {"train": 100}, seed=0)
-    texts = [row["text"] for row in files.read_json_lines(sample / "mldr-v1.0-zh" / "corpus.jsonl.gz")]
+    texts = [row["text"] for row in json_files.read_json_lines(sample / "mldr-v1.0-zh" / "corpus.jsonl.gz")]
     raw = folder / "raw"
     raw.mkdir()
-    files.write_json_lines(
+    json_files.write_json_lines(
         raw / "corpus.jsonl.gz",
         (
             {"docid": f"d{i}", "text": "\n".join(texts[(i * 7 + k * 331) % 1000] for k in range(4))[:CHARACTERS]}
             for i in range(DOCUMENTS)
         ),
     )
-    files.write_json_lines(
+    json_files.write_json_lines(
         raw / "train.jsonl",
         (
             {"query_id": f"q{i}", "query": "在哪里？", "positive_passages": [{"docid": f"d{i}", "text": None}]}
@@ -51,20 +51,20 @@ def write_data(folder: Path) -> None:
 
 
 def embedtune(folder: Path) -> None:
-    from embedtune import files
-    from embedtune.convert import CorpusWriter, convert
-    from embedtune.layouts.opening import open_layout
-    from embedtune.layouts.rows import BadRows
-    from embedtune.segment import write_passages
-    from embedtune.tokenization import frame, load_tokenizer
+    from embedtune.core import files
+    from embedtune.data.convert import CorpusWriter, convert
+    from embedtune.data.layouts.opening import open_layout
+    from embedtune.data.layouts.rows import BadRows
+    from embedtune.data.segment import write_passages
+    from embedtune.models.tokenization import frame, load_tokenizer
 
     tokenizer = load_tokenizer(folder / "base")
 
     def work() -> None:
-        with files.whole_file(folder / "corpus.jsonl") as partial, partial.open("wb") as file:
+        with files.atomic_file(folder / "corpus.jsonl") as partial, partial.open("wb") as file:
             bad_rows = BadRows(None)
             convert(open_layout(folder / "raw", "mldr", "zh", bad_rows), CorpusWriter(file), bad_rows)
-        with files.whole_directory(folder / "passages") as target:
+        with files.atomic_directory(folder / "passages") as target:
             write_passages(
                 folder / "corpus.jsonl",
                 tokenizer,
@@ -79,11 +79,11 @@ def embedtune(folder: Path) -> None:
 
 
 def encode_batch(folder: Path) -> None:
-    from embedtune import files
-    from embedtune.tokenization import load_tokenizer
+    from embedtune.core import json_files
+    from embedtune.models.tokenization import load_tokenizer
 
     tokenizer = load_tokenizer(folder / "base")
-    texts = [row["text"] for row in files.read_json_lines(folder / "raw" / "corpus.jsonl.gz")]
+    texts = [row["text"] for row in json_files.read_json_lines(folder / "raw" / "corpus.jsonl.gz")]
 
     def work() -> None:
         for start in range(0, len(texts), 1000):

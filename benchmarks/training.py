@@ -51,8 +51,8 @@ def held_bytes() -> int:
 
 def peak_bytes() -> int:
     """The most that this process has held."""
-    from embedtune import hardware
-    from embedtune.device import pick_device
+    from embedtune.compute import hardware
+    from embedtune.compute.device import pick_device
 
     peak = hardware.peak_bytes(pick_device())
     return peak["peak_gpu_bytes"] or peak["peak_ram_bytes"]
@@ -77,9 +77,9 @@ def fine_tune_steps(
 ) -> tuple[list[float], int, float]:
     """Seconds of each step of embedtune's training, loading left out, how much memory it took from there on, and the
     floating-point operations of a step (those computed twice count once)."""
-    from embedtune import fine_tune, hardware
-    from embedtune.model import read_settings
-    from embedtune.optimisation import Optimisation
+    from embedtune.models.settings import read_settings
+    from embedtune.training import fine_tune, flops
+    from embedtune.training.optimisation import Optimisation
 
     starts: list[float] = []
     before = 0
@@ -137,7 +137,7 @@ def fine_tune_steps(
         )
     record = trained.record
     length = record.tokens / (record.questions * (data.group_size + 1))
-    flops = hardware.training_flops(trained.backbone, trained.backbone.config, record.tokens, length) / record.step
+    flops = flops.training_flops(trained.backbone, trained.backbone.config, record.tokens, length) / record.step
     return [later - earlier for earlier, later in pairwise(starts)], peak_bytes() - before, flops
 
 
@@ -147,8 +147,8 @@ def floor_steps(folder: Path, name: str, steps: int) -> Measured:
     from FlagEmbedding.finetune.embedder.encoder_only.base import BiEncoderOnlyEmbedderModel
     from transformers import AutoModel, get_scheduler
 
-    from embedtune.device import pick_device
-    from embedtune.training_data import collate
+    from embedtune.compute.device import pick_device
+    from embedtune.training.batches import collate
 
     device = pick_device()
     data = training_set(folder, name, BATCH, steps)
@@ -219,8 +219,8 @@ def bare_passes(folder: Path, name: str, data: Any) -> Measured:
     import torch
     from transformers import AutoModel
 
-    from embedtune.device import pick_device
-    from embedtune.training_data import collate
+    from embedtune.compute.device import pick_device
+    from embedtune.training.batches import collate
 
     device = pick_device()
     whole = collate([data[i] for i in range(len(data))], 0, 8 if on_gpu() else 1)
@@ -244,9 +244,10 @@ def bare_passes(folder: Path, name: str, data: Any) -> Measured:
 
 def contend(contender: str, folder: Path, name: str) -> None:
     """Run one contender and print its seconds a step and, where it counts, the memory it took."""
-    from embedtune import hardware
-    from embedtune.device import pick_device
-    from embedtune.memory import keep_freed_memory
+    from embedtune.compute import hardware
+    from embedtune.compute.device import pick_device
+    from embedtune.compute.memory import keep_freed_memory
+    from embedtune.training import flops
 
     figures: dict[str, float] = {}
     if not contender.startswith("memory"):

@@ -15,9 +15,9 @@ STEPS = {"sample": 12, "small": 4, "base": 22}
 def write_data(folder: Path) -> None:
     """Models, segmented documents, mined rows and FlagEmbedding's training file."""
     from benchmarks.encoding import SIZES, resize, segment
-    from embedtune import files
-    from embedtune.base_model import prepare_model
-    from embedtune.sample.model import write_sample_model
+    from embedtune.core import json_files
+    from embedtune.models.base_model import prepare_model
+    from embedtune.models.sample_model import write_sample_model
 
     rows = real_rows() or generated_rows(folder)
     options = {"pooling": "cls", "normalize": True, "query_instruction": "", "passage_instruction": ""}
@@ -31,7 +31,7 @@ def write_data(folder: Path) -> None:
         prepare_model(unprepared, model, **options)
     texts = [text for row in rows for text in (row["pos"], row["neg"])]
     segment(folder, folder / "sample", texts, folder / "passages", max_passages=1, max_tokens=MAX_LEN)
-    files.write_json_lines(
+    json_files.write_json_lines(
         folder / "mined.jsonl",
         (
             {
@@ -45,14 +45,14 @@ def write_data(folder: Path) -> None:
     )
     steps = max(STEPS.values())
     repeated = [rows[i % len(rows)] for i in range(BATCH * steps)]
-    files.write_json_lines(
+    json_files.write_json_lines(
         folder / "flag.jsonl",
         ({"query": row["query"], "pos": [row["pos"]], "neg": [row["neg"]] * (GROUP - 1)} for row in repeated),
     )
 
 
 def real_rows() -> list[dict[str, str]]:
-    from embedtune import files
+    from embedtune.core import json_files
 
     if not REAL.exists():
         return []
@@ -62,7 +62,7 @@ def real_rows() -> list[dict[str, str]]:
             "pos": row["positive_passages"][0]["text"],
             "neg": row["negative_passages"][0]["text"],
         }
-        for row in files.read_json_lines(REAL)
+        for row in json_files.read_json_lines(REAL)
     ]
 
 
@@ -74,9 +74,10 @@ def generated_rows(folder: Path) -> list[dict[str, str]]:
 
 
 def training_set(folder: Path, name: str, batch: int, steps: int, group: int = GROUP, max_len: int = MAX_LEN) -> Any:
-    from embedtune.passages import open_passages
-    from embedtune.tokenization import frame, load_tokenizer, tokenize_queries
-    from embedtune.training_data import TrainingSet, read_mined
+    from embedtune.data.passages import open_passages
+    from embedtune.mining.mined_rows import read_mined
+    from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
+    from embedtune.training.training_data import TrainingSet
 
     tokenizer = load_tokenizer(folder / name)
     mined = read_mined(folder / "mined.jsonl")

@@ -1,100 +1,76 @@
-"""calibrate: learn on dev what the tuned model's scores mean, and check it on the split to evaluate."""
-
-from pathlib import Path
-from typing import Any
+"""calibrate: fit a calibration of the tuned model's scores on dev, and check it on the split to evaluate."""
 
 import numpy as np
-import pandas as pd
 
-from embedtune import cli, embeddings, files
-from embedtune.calibration import (
+from embedtune.comparison.calibration import (
     MIN_QUESTIONS,
-    Answers,
-    first_answers,
-    fit,
-    halves,
-    measures,
-    precision_from,
-    rejection,
-    reliability,
-    thinned,
-    threshold_for,
+    Calibrated,
+    Top1,
+    calibrate,
+    split_in_halves,
+    top1_predictions,
 )
-from embedtune.config import load_params
-from embedtune.corpus import read_queries
-from embedtune.passages import open_passages
-from embedtune.search import rank_documents
-from embedtune.seeds import generator
-
-PLOTS = Path("metrics/plots")
+from embedtune.config import paths
+from embedtune.config.reading import load_params
+from embedtune.config.schema import Params
+from embedtune.core import cli, files, json_files
+from embedtune.core.seeds import generator
+from embedtune.data.corpus import read_queries
+from embedtune.data.passages import open_passages
+from embedtune.models import vector_store
+from embedtune.retrieval.dense import rank_documents
+from stages.running import run
 
 
 def main() -> None:
     """Write data/calibration.json, metrics/calibration.json and two curves."""
     params = load_params()
-    vectors = Path("data/embeddings") / params.hybrid.model
-    passages = open_passages(Path("data/passages"))
-    passage_vectors = embeddings.open_vectors(vectors, embeddings.PASSAGES)
-
-    def answers(split: str) -> Answers:
-        queries = read_queries(Path("data/queries"), Path("data/qrels"), split)
-        if not queries:
-            return Answers(np.empty(0), np.empty(0, dtype=bool))
-        query_vectors = embeddings.open_vectors(vectors, embeddings.query_file(split))
-        ranked = rank_documents(
-            query_vectors,
-            passage_vectors,
-            passages.document,
-            passages.document_ids,
-            1,
-            best_of=params.evaluate.best_passages,
-        )
-        return first_answers(queries, ranked, passages.document_ids)
-
-    dev = answers("dev")
-    if params.evaluate.split == "dev":  # what was learned on a question is not to be checked on it
-        dev, held_out = halves(dev, generator(params.compare.seed, "calibrate"))
+    split = params.evaluate.split
+    dev = first_documents(params, "dev")
+    if split == "dev":  # a calibration must not be checked on the questions it was fitted on
+        dev, held_out = split_in_halves(dev, generator(params.compare.seed, "calibrate"))
     else:
-        held_out = answers(params.evaluate.split)
-    counts = {"dev_questions": len(dev.scores), "questions": len(held_out.scores)}
-    if len(dev.scores) < MIN_QUESTIONS:
-        cli.say(f"calibrate: {len(dev.scores)} dev questions are too few to learn from (at least {MIN_QUESTIONS})")
-        write(counts | {"threshold": None}, counts | {"threshold": None}, None, None)
-        return
-    calibration = fit(dev, params.calibrate.method)
-    threshold = threshold_for(dev, params.calibrate.precision)
-    wanted = {"precision_wanted": params.calibrate.precision, "precision_on_dev": precision_from(threshold, dev)}
-    of_scores = {"best_passages": params.evaluate.best_passages}  # whose mean a score is
-    learned = {"dev_questions": len(dev.scores), "threshold": threshold, **wanted, **of_scores, **calibration}
-    if not len(held_out.scores):
-        cli.say(f"calibrate: no {params.evaluate.split} question found a document to check it on")
-        write(learned, counts | {"threshold": threshold}, None, None)
-        return
-    found = measures(calibration, threshold, held_out)
-    write(
-        learned,
-        counts | {"threshold": threshold, **found},
-        reliability(calibration, held_out),
-        thinned(rejection(held_out)),
-    )
-    cli.say(
-        f"calibrate: no score on dev gives a precision of {params.calibrate.precision:g}"
-        if threshold is None
-        else f"calibrate: {threshold:.4f} answers {found['answered']:.0%} of {params.evaluate.split} questions"
-    )
+        held_out = first_documents(params, split)
+    found = calibrate(dev, held_out, params.calibrate.method, params.calibrate.precision)
+    # a score is the mean inner product of a document's `best_passages` best passages
+    of_scores = {"best_passages": params.evaluate.best_passages} if "method" in found.learned else {}
+    json_files.write_json(paths.CALIBRATION, found.learned | of_scores)
+    json_files.write_json(paths.CALIBRATION_METRICS, found.held_out)
+    for path, curve in ((paths.RELIABILITY, found.reliability), (paths.REJECTION, found.rejection)):
+        with files.atomic_file(path) as partial:
+            curve.round(6).to_csv(partial, index=False)
+    cli.say(f"calibrate: {outcome(found, split, params.calibrate.precision)}")
 
 
-def write(
-    calibration: dict[str, Any], found: dict[str, Any], reliable: pd.DataFrame | None, rejected: pd.DataFrame | None
-) -> None:
-    """Both files and both curves; of questions too few, curves without a row."""
-    files.write_json(Path("data/calibration.json"), calibration)
-    files.write_json(Path("metrics/calibration.json"), found)
-    empty = {"reliability": ["predicted", "right", "questions"], "rejection": ["threshold", "answered", "precision"]}
-    for (name, columns), table in zip(empty.items(), (reliable, rejected), strict=True):
-        with files.whole_file(PLOTS / f"{name}.csv") as partial:
-            (pd.DataFrame(columns=columns) if table is None else table.round(6)).to_csv(partial, index=False)
+def first_documents(params: Params, split: str) -> Top1:
+    """The tuned model's top document for each question of a split, by exact search."""
+    queries = read_queries(paths.QUERIES, paths.QRELS, split)
+    if not queries:
+        return Top1(np.empty(0), np.empty(0, dtype=bool))
+    passages = open_passages(paths.PASSAGES)
+    vectors = paths.embeddings(params.hybrid.model)
+    ranked = rank_documents(
+        vector_store.open_vectors(vectors, vector_store.query_file(split)),
+        vector_store.open_vectors(vectors, vector_store.PASSAGES),
+        passages.document,
+        passages.document_ids,
+        1,
+        best_of=params.evaluate.best_passages,
+    )
+    return top1_predictions(queries, ranked, passages.document_ids)
+
+
+def outcome(found: Calibrated, split: str, wanted: float) -> str:
+    """The outcome in a sentence; `wanted` is the precision asked for."""
+    dev_questions, threshold = found.learned["dev_questions"], found.learned["threshold"]
+    if "method" not in found.learned:
+        return f"{dev_questions} dev questions are too few to learn from (at least {MIN_QUESTIONS})"
+    if "answered" not in found.held_out:
+        return f"no {split} question found a document to check it on"
+    if threshold is None:
+        return f"no score on dev gives a precision of {wanted:g}"
+    return f"{threshold:.4f} answers {found.held_out['answered']:.0%} of {split} questions"
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main, "calibrate")

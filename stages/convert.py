@@ -1,15 +1,18 @@
-"""convert: turn the raw data set into BEIR's layout, complete its splits, and count what there is."""
+"""convert: convert the raw data set to BEIR's layout, add the splits that it lacks, and count its contents."""
 
 import contextlib
 from pathlib import Path
 
-from embedtune import cli, files
-from embedtune.config import load_params
-from embedtune.convert import CorpusWriter, complete_splits, convert, shuffle_questions
-from embedtune.corpus import write_qrels, write_queries
-from embedtune.layouts.opening import open_layout
-from embedtune.layouts.rows import BadRows
-from embedtune.leaks import leaks, without
+from embedtune.config import paths
+from embedtune.config.reading import load_params
+from embedtune.core import cli, files, json_files
+from embedtune.data.convert import CorpusWriter, convert
+from embedtune.data.corpus import write_qrels, write_queries
+from embedtune.data.layouts.opening import open_layout
+from embedtune.data.layouts.rows import BadRows
+from embedtune.data.leaks import find_leaks, without_leaks
+from embedtune.data.splits import complete_splits, shuffle_questions
+from stages.running import run
 
 
 def main() -> None:
@@ -18,14 +21,14 @@ def main() -> None:
     layout_format = params.dataset.format if params.dataset.source == "local" else "mldr"
     language = params.dataset.language if params.dataset.source != "sample" else "zh"
     with contextlib.ExitStack() as outputs:
-        skipped_path = outputs.enter_context(files.whole_file(Path("data/skipped.jsonl")))
+        skipped_path = outputs.enter_context(files.atomic_file(paths.SKIPPED))
         skipped = outputs.enter_context(skipped_path.open("wb"))
-        corpus_path = outputs.enter_context(files.whole_file(Path("data/corpus.jsonl")))
+        corpus_path = outputs.enter_context(files.atomic_file(paths.CORPUS))
         corpus_file = outputs.enter_context(corpus_path.open("wb"))
-        queries_directory = outputs.enter_context(files.whole_directory(Path("data/queries")))
-        qrels_directory = outputs.enter_context(files.whole_directory(Path("data/qrels")))
+        queries_directory = outputs.enter_context(files.atomic_directory(paths.QUERIES))
+        qrels_directory = outputs.enter_context(files.atomic_directory(paths.QRELS))
 
-        raw, source = Path("data/raw"), Path(params.dataset.path)
+        raw, source = paths.RAW, Path(params.dataset.path)
         original = raw if params.dataset.source != "local" else source if source.is_dir() else source.parent
         set_aside = skipped if params.dataset.on_bad_row == "skip" else None
         bad_rows = BadRows(set_aside, renamed=(str(raw), str(original)))
@@ -35,16 +38,16 @@ def main() -> None:
         splits, split_counts = complete_splits(questions, shares, params.dataset.dev_queries, params.dataset.seed)
         if params.dataset.shuffle_train_questions:
             shuffle_questions(splits["train"], params.dataset.seed)
-        leak_counts, leaking = leaks(splits, params.dataset.leak_similarity)
+        leak_counts, leaking = find_leaks(splits, params.dataset.leak_similarity)
         if params.dataset.remove_leaks:
-            splits["train"] = without(splits["train"], leaking)
+            splits["train"] = without_leaks(splits["train"], leaking)
             split_counts |= {"train_queries": len(splits["train"]), "train_queries_removed": len(leaking)}
         for split, queries in splits.items():
             write_queries(queries_directory, split, queries)
             write_qrels(qrels_directory, split, queries)
-    files.write_json(Path("metrics/data.json"), counts | split_counts | leak_counts)
+    json_files.write_json(paths.DATA_COUNTS, counts | split_counts | leak_counts)
     sizes = ", ".join(f"{len(queries)} {split}" for split, queries in splits.items())
-    cli.say(f"convert: wrote {counts['documents']} documents to data/corpus.jsonl; questions: {sizes}")
+    cli.say(f"convert: wrote {counts['documents']} documents to {paths.CORPUS}; questions: {sizes}")
     if leaking:
         what = (
             "removed from train"
@@ -53,8 +56,8 @@ def main() -> None:
         )
         cli.say(f"convert: {len(leaking)} training questions are (nearly) asked in dev or test too; {what}")
     if bad_rows.count:
-        cli.say(f"convert: set aside {bad_rows.count} bad rows in data/skipped.jsonl")
+        cli.say(f"convert: set aside {bad_rows.count} bad rows in {paths.SKIPPED}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main, "dataset")

@@ -1,26 +1,27 @@
-"""dev_pool: choose the documents that dev questions are ranked among while training."""
-
-from pathlib import Path
+"""dev_pool: choose the documents that dev questions are ranked among during training."""
 
 import numpy as np
 
-from embedtune import cli, embeddings, files
-from embedtune.config import load_params
-from embedtune.corpus import read_queries
-from embedtune.dev_pool import pool_documents
-from embedtune.passages import open_passages
-from embedtune.search import rank_documents
+from embedtune.config import paths
+from embedtune.config.reading import load_params
+from embedtune.core import cli, files
+from embedtune.data.corpus import read_queries
+from embedtune.data.passages import open_passages
+from embedtune.evaluation.dev_pool import pool_documents
+from embedtune.models import vector_store
+from embedtune.retrieval.dense import rank_documents
+from stages.running import run
 
 
 def main() -> None:
-    """Write data/dev_pool.npy, the numbers of the documents."""
+    """Write data/dev_pool.npy: the numbers of the documents, ascending, int64."""
     params = load_params()
-    vectors = Path("data/embeddings/base")
-    passages = open_passages(Path("data/passages"))
-    queries = read_queries(Path("data/queries"), Path("data/qrels"), "dev")
+    vectors = paths.embeddings("base")
+    passages = open_passages(paths.PASSAGES)
+    queries = read_queries(paths.QUERIES, paths.QRELS, "dev")
     rankings = rank_documents(
-        embeddings.open_vectors(vectors, embeddings.query_file("dev")),
-        embeddings.open_vectors(vectors, embeddings.PASSAGES),
+        vector_store.open_vectors(vectors, vector_store.query_file("dev")),
+        vector_store.open_vectors(vectors, vector_store.PASSAGES),
         passages.document,
         passages.document_ids,
         params.dev_pool.top_documents,
@@ -28,10 +29,10 @@ def main() -> None:
     documents = pool_documents(
         queries, rankings, passages.document_ids, params.dev_pool.random_documents, params.dev_pool.seed
     )
-    with files.whole_file(Path("data/dev_pool.npy")) as partial, partial.open("wb") as file:
+    with files.atomic_file(paths.DEV_POOL) as partial, partial.open("wb") as file:
         np.save(file, documents)
     cli.say(f"dev_pool: wrote {len(documents)} documents for {len(queries)} dev questions to data/dev_pool.npy")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main, "dev_pool")

@@ -1,30 +1,32 @@
-"""download: put the data set into data/raw as its publisher lays it out (generated, fetched, or copied)."""
+"""download: put the data set into data/raw in its publisher's layout (generated, downloaded or copied)."""
 
 import shutil
 from pathlib import Path
 
-from embedtune import cli, files
-from embedtune.config import load_params
-from embedtune.errors import EmbedTuneError
-from embedtune.hub import choose_mldr_files, fetch_files
-from embedtune.sample.corpus import write_sample
+from embedtune.config import paths
+from embedtune.config.reading import load_params
+from embedtune.core import cli, files
+from embedtune.core.errors import ParameterError
+from embedtune.data.hub import choose_mldr_files, fetch_files
+from embedtune.data.sample.corpus import write_sample
+from stages.running import run
 
 
 def copy_local(source: Path, target: Path) -> None:
-    """Copy a file, or a directory's files but hidden ones, into `target`."""
+    """Copy a file, or a directory without its hidden files, into `target`. Raises ParameterError if it is missing."""
     if source.is_dir():
         shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
     elif source.is_file():
         shutil.copyfile(source, target / source.name)
     else:
-        raise EmbedTuneError(f"params.yaml: dataset.path: {source} does not exist; give a directory or a file")
+        raise ParameterError("path", f"{source} does not exist; give a directory or a file")
 
 
 def main() -> None:
     """Write data/raw."""
     params = load_params()
-    raw = Path("data/raw")
-    with files.whole_directory(raw) as target:
+    raw = paths.RAW
+    with files.atomic_directory(raw) as target:
         if params.dataset.source == "sample":
             size = params.dataset.sample
             queries = {"train": size.train_queries, "dev": size.dev_queries, "test": size.test_queries}
@@ -39,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main, "dataset")

@@ -1,34 +1,35 @@
-"""forgetting: measure base and tuned model on the general data set, if there is one."""
+"""forgetting: measure the base and the tuned model on the general-domain data set (probe), if there is one."""
 
-from pathlib import Path
-
-from embedtune import cli, files
-from embedtune.config import Params, load_params
+from embedtune.config import paths
+from embedtune.config.reading import load_params
+from embedtune.config.schema import Params
+from embedtune.core import cli, json_files
+from stages.running import run
 
 
 def main() -> None:
-    """Write metrics/forgetting.json: both models' measures and the difference, {} where there is no probe."""
+    """Write metrics/forgetting.json: both models' measures and their difference; {} if there is no probe."""
     params = load_params()
-    if not (Path("data/probe") / "corpus.jsonl").exists():
-        files.write_json(Path("metrics/forgetting.json"), {})
+    if not (paths.PROBE / "corpus.jsonl").exists():
+        json_files.write_json(paths.FORGETTING, {})
         cli.say("forgetting: no probe to measure on (probe.source)")
         return
     measure(params)
 
 
 def measure(params: Params) -> None:
-    """Of both models, on the probe."""
-    from embedtune.device import encoding_dtype, pick_device  # torch takes seconds to load
-    from embedtune.encode import load_encoder, pad_token_id
-    from embedtune.memory import keep_freed_memory
-    from embedtune.model import read_settings
-    from embedtune.probe import open_probe
-    from embedtune.significance import Resampling, paired
-    from embedtune.tokenization import load_tokenizer
+    """Measure both models on the probe, and write metrics/forgetting.json."""
+    from embedtune.comparison.significance import Resampling, paired_differences
+    from embedtune.compute.device import encoding_dtype, pick_device  # torch takes seconds to load
+    from embedtune.compute.memory import keep_freed_memory
+    from embedtune.evaluation.probe import open_probe
+    from embedtune.models.encode import load_encoder, pad_token_id
+    from embedtune.models.settings import read_settings
+    from embedtune.models.tokenization import load_tokenizer
 
-    base, tuned = (Path("models") / name for name in ("base", params.hybrid.model))
+    base, tuned = (paths.model(name) for name in ("base", params.hybrid.model))
     settings = read_settings(base)
-    probe = open_probe(Path("data/probe"), load_tokenizer(base), settings, params.encode.query_max_len)
+    probe = open_probe(paths.PROBE, load_tokenizer(base), settings, params.encode.query_max_len)
     assert probe is not None, "its corpus is there"
     device = pick_device()
     keep_freed_memory(device)
@@ -41,16 +42,15 @@ def measure(params: Params) -> None:
             pad_id=pad_token_id(directory),
             batch_tokens=params.encode.batch_tokens,
             cutoffs=sorted(set(params.evaluate.cutoffs)),
-            section="encode",
         )
     means = {name: {str(m): float(v) for m, v in table.mean().items()} for name, table in scores.items()}
     resampling = Resampling(params.compare.confidence, params.compare.resamples, params.compare.seed)
-    change = paired(scores, resampling)["tuned_over_base"]
-    files.write_json(Path("metrics/forgetting.json"), means | {"change": change})
+    change = paired_differences(scores, resampling)["tuned_over_base"]
+    json_files.write_json(paths.FORGETTING, means | {"change": change})
     cli.say(
         f"forgetting: wrote metrics/forgetting.json ({len(probe.queries)} questions, {params.hybrid.model} and base)"
     )
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main, "encode")

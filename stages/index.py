@@ -1,20 +1,22 @@
-"""index: build a FAISS index of one model's passage vectors (`python -m stages.index finetuned`)."""
+"""index: build a FAISS index of one model's passage embeddings (`python -m stages.index finetuned`)."""
 
 import sys
-from pathlib import Path
 
-from embedtune import cli, embeddings, files
-from embedtune.config import load_params
-from embedtune.indexes import build_index
+from embedtune.config import paths
+from embedtune.config.reading import load_params
+from embedtune.core import cli, files
+from embedtune.models import vector_store
+from embedtune.retrieval.indexes import build_index
+from stages.running import run
 
 
 def main() -> None:
     """Write data/indexes/<name>."""
     params = load_params()
     name = sys.argv[1]
-    vectors = embeddings.open_vectors(Path("data/embeddings") / name, embeddings.PASSAGES)
-    directory = Path("data/indexes") / name
-    with files.whole_directory(directory) as target:
+    vectors = vector_store.open_vectors(paths.embeddings(name), vector_store.PASSAGES)
+    directory = paths.index(name)
+    with files.atomic_directory(directory) as target:
         meta = build_index(
             vectors,
             target,
@@ -27,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main, "index")

@@ -1,68 +1,65 @@
-"""mine: choose each training question's positives and draw its negatives (`python -m stages.mine finetuned`)."""
+"""mine: choose each training question's positives and sample its negatives (`python -m stages.mine finetuned`)."""
 
 import functools
 import sys
-from pathlib import Path
 
-from embedtune import cli, embeddings, files
-from embedtune.config import load_params
-from embedtune.corpus import SPLITS, read_queries
-from embedtune.mine import Pool, Recipe, mine
-from embedtune.mined_rows import (
-    held_out_counts,
-    mined_rows,
-    mining_counts,
-    sample_text,
-    sampled,
-    score_gaps,
-    used_passages,
-)
-from embedtune.passages import open_passages, read_texts
-from embedtune.positives import Rerank, scorer
-from embedtune.search import rank_documents
+from embedtune.config import paths
+from embedtune.config.reading import load_params
+from embedtune.core import cli, files, json_files
+from embedtune.data.corpus import SPLITS, read_queries
+from embedtune.data.passages import open_passages, read_texts
+from embedtune.mining.mine import MiningData, MiningSettings, mine, used_passages
+from embedtune.mining.mined_rows import mined_rows, sample_text, sampled
+from embedtune.mining.mining_counts import held_out_counts, mining_counts, score_gaps
+from embedtune.mining.positives import Rerank, passage_scorer
+from embedtune.models import vector_store
+from embedtune.retrieval.dense import rank_documents
+from stages.running import run
 
 
 def main() -> None:
-    """Write data/mined/<round>.jsonl with a sample of it, metrics/mining/<round>.json and its plot."""
+    """Write data/mined/<round>.jsonl, a readable sample of it, metrics/mining/<round>.json and a plot of score gaps."""
     params = load_params()
     name = sys.argv[1]
-    corpus, vectors = Path("data/corpus.jsonl"), Path("data/embeddings") / params.rounds[name]
-    recipe = Recipe(**params.mine.model_dump(exclude={"positive_passage"}))
-    passages = open_passages(Path("data/passages"))
-    splits = {split: read_queries(Path("data/queries"), Path("data/qrels"), split) for split in SPLITS}
+    corpus, vectors = paths.CORPUS, paths.embeddings(params.rounds[name])
+    recipe = MiningSettings(**params.mine.model_dump(exclude={"positive_passage"}))
+    passages = open_passages(paths.PASSAGES)
+    splits = {split: read_queries(paths.QUERIES, paths.QRELS, split) for split in SPLITS}
     queries = splits.pop("train")
-    query_vectors = embeddings.open_vectors(vectors, embeddings.query_file("train"))
-    passage_vectors = embeddings.open_vectors(vectors, embeddings.PASSAGES)
+    query_vectors = vector_store.open_vectors(vectors, vector_store.query_file("train"))
+    passage_vectors = vector_store.open_vectors(vectors, vector_store.PASSAGES)
     rankings = rank_documents(query_vectors, passage_vectors, passages.document, passages.document_ids, recipe.depth)
     number_of = {document_id: number for number, document_id in enumerate(passages.document_ids)}
-    pool = Pool(queries, rankings, query_vectors, passage_vectors, passages, number_of)
+    pool = MiningData(queries, rankings, query_vectors, passage_vectors, passages, number_of)
     rerank = None
     if params.mine.positive_passage == "reranker":
         rerank = reranker(params.reranker.max_len, params.reranker.batch_size)
-    score = scorer(params.mine.positive_passage, queries, query_vectors, passage_vectors, passages, corpus, rerank)
+    score = passage_scorer(
+        params.mine.positive_passage, queries, query_vectors, passage_vectors, passages, corpus, rerank
+    )
     mined = list(mine(pool, score, recipe))
     numbers = used_passages(mined)
     texts = dict(zip(numbers.tolist(), read_texts(corpus, passages, numbers), strict=True))
     counts = mining_counts(pool, mined, recipe) | held_out_counts(pool, mined, splits)
-    target = Path("data/mined") / f"{name}.jsonl"
-    files.write_json_lines(target, mined_rows(pool, mined, texts))
-    with files.whole_file(Path("data/mined") / f"{name}_sample.md") as partial:
+    target = paths.mined(name)
+    json_files.write_json_lines(target, mined_rows(pool, mined, texts))
+    with files.atomic_file(paths.mined_sample(name)) as partial:
         partial.write_text(sample_text(mined_rows(pool, sampled(mined), texts)), encoding="utf-8")
-    with files.whole_file(Path("metrics/plots/mining") / f"{name}.csv") as partial:
+    with files.atomic_file(paths.mining_plot(name)) as partial:
         score_gaps(mined).to_csv(partial, index=False)
-    files.write_json(Path("metrics/mining") / f"{name}.json", counts)
+    json_files.write_json(paths.mining_metrics(name), counts)
     cli.say(f"mine: wrote {counts['questions']} questions with {counts['negatives']} negatives to {target}")
 
 
 def reranker(max_len: int, batch_size: int) -> Rerank:
-    """The cross-encoder's scores of texts; imported here, since without it `mine` needs no torch, seconds to load."""
-    from embedtune.cross_encoder import CrossEncoder
-    from embedtune.device import encoding_dtype, pick_device
+    """The scoring function of the cross-encoder. Only this needs torch, which takes seconds to import."""
+    from embedtune.compute.device import encoding_dtype, pick_device
+    from embedtune.models.cross_encoder import CrossEncoder
 
     device = pick_device()
-    cross_encoder = CrossEncoder(Path("models/reranker"), device, encoding_dtype("auto", device))
+    cross_encoder = CrossEncoder(paths.RERANKER, device, encoding_dtype("auto", device))
     return functools.partial(cross_encoder.scores, max_len=max_len, batch_size=batch_size)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main, "mine", "reranker", "encode")

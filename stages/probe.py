@@ -1,22 +1,24 @@
-"""probe: prepare the general data set on which to see what tuning forgot, if there is one."""
+"""probe: prepare the general-domain data set that measures what fine-tuning forgot, if there is one."""
 
 from pathlib import Path
 
-from embedtune import cli, files
-from embedtune.config import load_params
-from embedtune.model import check_length, read_settings
-from embedtune.probe_data import write_probe
-from embedtune.tokenization import load_tokenizer
+from embedtune.config import paths
+from embedtune.config.reading import load_params
+from embedtune.core import cli, files
+from embedtune.evaluation.probe_data import write_probe
+from embedtune.models.settings import check_length, read_settings
+from embedtune.models.tokenization import load_tokenizer
+from stages.running import run
 
 
 def main() -> None:
-    """Write data/probe; a note in its place where probe.source is none."""
+    """Write data/probe; it holds only a note if probe.source is none."""
     params = load_params()
-    base = Path("models/base")
-    with files.whole_directory(Path("data/probe")) as target:
+    base = paths.BASE
+    with files.atomic_directory(paths.PROBE) as target:
         if params.probe.source == "none":
             note = "There is no probe: probe.source is none."
-            (target / "none.txt").write_text(note + "\n", encoding="utf-8")  # DVC restores no empty directory
+            (target / "none.txt").write_text(note + "\n", encoding="utf-8")  # DVC does not restore empty directories
             cli.say("probe: none is asked for (probe.source)")
             return
         settings = read_settings(base)
@@ -28,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main, "probe", "model")

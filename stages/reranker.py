@@ -1,26 +1,28 @@
-"""reranker: put the cross-encoder that chooses positive passages into models/reranker, if one does."""
+"""reranker: put the cross-encoder that chooses positive passages into models/reranker, if params.yaml asks for one."""
 
 import shutil
 from pathlib import Path
 
-from embedtune import cli, files
-from embedtune.config import load_params
-from embedtune.errors import EmbedTuneError
-from embedtune.hub import choose_model_files, fetch_files
+from embedtune.config import paths
+from embedtune.config.reading import load_params
+from embedtune.core import cli, files
+from embedtune.core.errors import ParameterError
+from embedtune.data.hub import choose_model_files, fetch_files
+from stages.running import run
 
 
 def main() -> None:
-    """Write models/reranker; a note in its place where mine.positive_passage asks for none."""
+    """Write models/reranker; it holds only a note if mine.positive_passage is not reranker."""
     params = load_params()
-    with files.whole_directory(Path("models/reranker")) as target:
+    with files.atomic_directory(paths.RERANKER) as target:
         if params.mine.positive_passage != "reranker":
             note = "No reranker is needed: mine.positive_passage is not reranker."
-            (target / "none.txt").write_text(note + "\n", encoding="utf-8")  # DVC restores no empty directory
+            (target / "none.txt").write_text(note + "\n", encoding="utf-8")  # DVC does not restore empty directories
             cli.say("reranker: none is needed (mine.positive_passage)")
         elif params.reranker.name == "local":
             source = Path(params.reranker.path)
             if not (source / "config.json").is_file():
-                raise EmbedTuneError(f"params.yaml: reranker.path: {source} holds no config.json")
+                raise ParameterError("path", f"{source} holds no config.json")
             shutil.copytree(source, target, dirs_exist_ok=True)
         else:
             commit = fetch_files(params.reranker.name, "model", params.reranker.revision, choose_model_files, target)
@@ -28,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main, "reranker")

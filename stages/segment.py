@@ -1,24 +1,24 @@
-"""segment: tokenise each document once and cut it into passages."""
+"""segment: tokenise each document once and split it into passages."""
 
-from pathlib import Path
-
-from embedtune import cli, files
-from embedtune.config import load_params
-from embedtune.model import check_length, read_settings
-from embedtune.segment import write_passages
-from embedtune.tokenization import frame, load_tokenizer
+from embedtune.config import paths
+from embedtune.config.reading import load_params
+from embedtune.core import cli, files
+from embedtune.data.segment import write_passages
+from embedtune.models.settings import check_length, read_settings
+from embedtune.models.tokenization import frame, load_tokenizer
+from stages.running import run
 
 
 def main() -> None:
     """Write data/passages."""
     params = load_params()
-    base = Path("models/base")
+    base = paths.BASE
     settings = read_settings(base)
     check_length("segment.max_tokens", params.segment.max_tokens, settings)
     tokenizer = load_tokenizer(base)
-    with files.whole_directory(Path("data/passages")) as target:
+    with files.atomic_directory(paths.PASSAGES) as target:
         counts = write_passages(
-            Path("data/corpus.jsonl"),
+            paths.CORPUS,
             tokenizer,
             target,
             max_tokens=params.segment.max_tokens,
@@ -39,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main, "segment", "model")

@@ -1,22 +1,22 @@
-"""slices: sort the questions to evaluate into groups by length and by where their answers stand."""
+"""slices: group the questions to evaluate by query length, document length and answer position."""
 
-from pathlib import Path
-
-from embedtune import cli, files
-from embedtune.config import load_params
-from embedtune.corpus import read_queries
-from embedtune.slices import slices
+from embedtune.config import paths
+from embedtune.config.reading import load_params
+from embedtune.core import cli, files
+from embedtune.data.corpus import read_queries
+from embedtune.evaluation.slices import slices
+from stages.running import run
 
 
 def main() -> None:
     """Write data/slices.csv."""
     params = load_params()
-    queries = read_queries(Path("data/queries"), Path("data/qrels"), params.evaluate.split)
-    table = slices(queries, Path("data/corpus.jsonl"))
-    with files.whole_file(Path("data/slices.csv")) as partial:
+    queries = read_queries(paths.QUERIES, paths.QRELS, params.evaluate.split)
+    table = slices(queries, paths.CORPUS)
+    with files.atomic_file(paths.SLICES) as partial:
         table.to_csv(partial, index=False)
     cli.say(f"slices: wrote the groups of {len(queries)} {params.evaluate.split} questions to data/slices.csv")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main, "evaluate")

@@ -1,121 +1,89 @@
-"""train: fine-tune a model on a round's mined rows, on torchrun where GPUs are several (`… stages.train finetuned`)."""
+"""train: fine-tune a model on mined rows, with torchrun on several GPUs (`python -m stages.train finetuned`)."""
 
-import os
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+from embedtune.compute import distributed
+from embedtune.compute.costs import write_cost
+from embedtune.compute.device import pick_device, training_precision
+from embedtune.compute.memory import keep_freed_memory
+from embedtune.config import paths
+from embedtune.config.reading import load_params
+from embedtune.config.schema import Params
+from embedtune.core import cli, files
+from embedtune.core.errors import EmbedTuneError, ParameterError
+from embedtune.core.run_folder import run_name
+from embedtune.data.passages import open_passages
+from embedtune.evaluation.dev_evaluation import EvaluationSet, read_dev_set
+from embedtune.models.settings import Settings, check_length, read_settings
+from embedtune.models.tokenization import load_tokenizer
+from embedtune.training import checkpoints
+from embedtune.training.fine_tune import fine_tune, write_tuned
+from embedtune.training.records import cost, write_records
+from embedtune.training.training_data import TrainingSet, read_training_set
+from stages.running import code_of, run
 
-from embedtune import checkpoints, cli, distributed, files
-from embedtune.config import Params, load_params
-from embedtune.corpus import read_queries
-from embedtune.costs import COSTS, write_cost
-from embedtune.dev_evaluation import DevSet, prepare
-from embedtune.device import pick_device, training_precision
-from embedtune.errors import EmbedTuneError
-from embedtune.fine_tune import Trained, fine_tune
-from embedtune.memory import keep_freed_memory
-from embedtune.merge import merge
-from embedtune.model import ADAPTER, Settings, check_length, read_settings, save_trained
-from embedtune.passages import open_passages
-from embedtune.tokenization import frame, load_tokenizer, tokenize_queries
-from embedtune.training_data import TrainingSet, read_mined
-from embedtune.training_records import cost, loss_curve, summary
-
-PASSAGES, POOL = Path("data/passages"), Path("data/dev_pool.npy")
-DEV = [Path("data/queries/dev.jsonl"), Path("data/qrels/dev.tsv"), POOL]
-CODE = [Path("embedtune"), Path("stages/train.py")]
-ELSEWHERE = {"train_group_size", "query_max_len", "passage_max_len", "nproc_per_node", "precision", "distillation"}
-
-
-@dataclass(frozen=True)
-class Round:
-    """One round's name, and the model that it starts from."""
-
-    name: str
-    base: Path
-
-    @property
-    def mined(self) -> Path:
-        """What it is trained on."""
-        return Path("data/mined") / f"{self.name}.jsonl"
+DEV = [paths.QUERIES / "dev.jsonl", paths.QRELS / "dev.tsv", paths.DEV_POOL]
+OF_THE_DATA = {"train_group_size", "query_max_len", "passage_max_len", "nproc_per_node", "precision", "distillation"}
 
 
 def main() -> None:
-    """Write models/<round>, metrics/training/<round>.json and its curve."""
+    """Write models/<round>, metrics/training/<round>.json and the loss curve."""
     params = load_params()
-    this = Round(sys.argv[1], Path("models") / params.rounds[sys.argv[1]])
-    settings = read_settings(this.base)
-    check_length("train.query_max_len", params.train.query_max_len, settings)
-    check_length("train.passage_max_len", params.train.passage_max_len, settings)
+    name = sys.argv[1]
+    base = paths.model(params.rounds[name])
+    settings = read_settings(base)
+    check_length("query_max_len", params.train.query_max_len, settings)
+    check_length("passage_max_len", params.train.passage_max_len, settings)
     processes = distributed.processes_per_node(params.train.nproc_per_node)
     if not distributed.is_launched() and (processes > 1 or distributed.several_nodes()):
-        distributed.launch("stages.train", [this.name], processes, across_machines=True)
+        distributed.launch("stages.train", [name], processes, across_machines=True)
         return
     with distributed.process_group():
-        train(params, this, settings)
+        train(params, name, base, settings)
 
 
-def train(params: Params, this: Round, settings: Settings) -> None:
-    """Train in this process and those beside it; the main one writes."""
+def train(params: Params, name: str, base: Path, settings: Settings) -> None:
+    """Train together with the other processes, if any; the main process writes the outputs."""
     device = pick_device()
     keep_freed_memory(device)
     precision = training_precision(params.train.precision, device)
-    run = run_folder(this, f"{params.train.model_dump_json()} {device.type} {precision} {distributed.world_size()}")
-    training_set, dev = read_data(params, this, settings)
-    options = params.train.model_dump(exclude=ELSEWHERE) | {"precision": precision}
-    tensorboard = Path("logs/tensorboard") / run.name
+    known = f"{params.train.model_dump_json()} {device.type} {precision} {distributed.world_size()}"
+    scratch = scratch_folder(name, base, known)
+    training_set, dev = read_data(params, name, base, settings)
+    options = params.train.model_dump(exclude=OF_THE_DATA) | {"precision": precision}
+    options |= {"run": scratch, "tensorboard": paths.TENSORBOARD / scratch.name}
     cli.say_once(
         f"train: {len(training_set)} questions on {distributed.world_size()} x {device.type} in {precision}; "
-        f"TensorBoard: {tensorboard}"
+        f"TensorBoard: {options['tensorboard']}"
     )
-    finetuned = Path("models") / this.name
     if not distributed.is_main():
-        fine_tune(this.base, settings, training_set, dev, run=run, tensorboard=tensorboard, **options)
+        fine_tune(base, settings, training_set, dev, **options)
         return
-    with files.whole_directory(finetuned) as target, checkpoints.locked(run):
-        if not checkpoints.last(run):
-            shutil.rmtree(tensorboard, ignore_errors=True)  # of an earlier run of the very same training
-        trained = fine_tune(this.base, settings, training_set, dev, run=run, tensorboard=tensorboard, **options)
-        if params.train.method == "full":
-            save_trained(trained.backbone, this.base, target)
-        else:
-            save_trained(trained.backbone, this.base, target / ADAPTER)
-            merge(this.base, target / ADAPTER, target)
-    sequences = params.train.train_group_size + 1
-    write_records(this.name, trained, summary(trained, len(training_set)), cost(trained, device, precision, sequences))
-    cli.say(f"train: wrote {finetuned} after {trained.record.step} steps in {trained.record.seconds:.0f} s")
-    checkpoints.finish(run, keep_models=params.train.save_strategy != "no")
+    with files.atomic_directory(paths.model(name)) as target, checkpoints.locked(scratch):
+        if not checkpoints.last(scratch):
+            shutil.rmtree(options["tensorboard"], ignore_errors=True)  # logs of an earlier run of the same training
+        trained = fine_tune(base, settings, training_set, dev, **options)
+        write_tuned(trained, base, target, params.train.method)
+    places = {"curve": paths.training_plot(name), "steps": paths.training_steps(name)}
+    write_records(trained, len(training_set), summary_file=paths.training_metrics(name), **places)
+    costs = cost(trained, device, precision, sequences_per_question=params.train.train_group_size + 1)
+    write_cost(paths.training_cost(name), costs, paths.training_metrics(name))
+    cli.say(f"train: wrote {paths.model(name)} after {trained.record.step} steps in {trained.record.seconds:.0f} s")
+    checkpoints.finish(scratch, keep_models=params.train.save_strategy != "no")
 
 
-def run_folder(this: Round, setting: str) -> Path:
-    """The checkpoints' folder, named by all that the training depends on, which must be the same on every machine."""
-    first_here = os.environ.get("LOCAL_RANK", "0") == "0"
-    name = checkpoints.run_name(setting, [this.mined, PASSAGES, *DEV, this.base, *CODE]) if first_here else None
-    names = {found for found in distributed.gather_objects(name) if found}
-    if len(names) > 1:
-        raise EmbedTuneError(
-            "the machines differ in params.yaml, code, data/ or models/; give every machine a copy of the project "
-            f"as it is after `dvc repro mine@{this.name} dev_pool`"
-        )
-    return Path("checkpoints") / names.pop()
-
-
-def read_data(params: Params, this: Round, settings: Settings) -> tuple[TrainingSet, DevSet | None]:
-    """Training questions with their passages, and dev questions with their pool unless nothing evaluates them."""
-    tokenizer, passages = load_tokenizer(this.base), open_passages(PASSAGES)
-    around = frame(tokenizer, settings.passage_instruction)
-    rows = read_mined(this.mined)
-    max_len = params.train.query_max_len
-    training_set = TrainingSet(
-        rows,
-        tokenize_queries(tokenizer, [row.query for row in rows], settings.query_instruction, max_len),
+def read_data(params: Params, name: str, base: Path, settings: Settings) -> tuple[TrainingSet, EvaluationSet | None]:
+    """The training questions with their passages, and the dev set unless nothing evaluates it."""
+    tokenizer, passages, query_max_len = load_tokenizer(base), open_passages(paths.PASSAGES), params.train.query_max_len
+    training_set = read_training_set(
+        paths.mined(name),
+        tokenizer,
         passages,
-        around,
+        settings,
         group_size=params.train.train_group_size,
+        query_max_len=query_max_len,
         passage_max_len=params.train.passage_max_len,
         distillation=params.train.distillation,
         seed=params.train.seed,
@@ -124,23 +92,31 @@ def read_data(params: Params, this: Round, settings: Settings) -> tuple[Training
         cli.say_once(f"train: passages of up to {passages.max_tokens} tokens are cut to {params.train.passage_max_len}")
     if params.train.eval_strategy == "no":
         return training_set, None
-    questions = read_queries(Path("data/queries"), Path("data/qrels"), "dev")
-    if not questions:
-        raise EmbedTuneError(
-            f"params.yaml: train.eval_strategy: {params.train.eval_strategy} needs dev questions, and there are none; "
-            "raise dataset.dev_queries and dataset.split_shares.dev, or write `no`"
+    dev_files = (paths.QUERIES, paths.QRELS, paths.DEV_POOL)
+    dev = read_dev_set(*dev_files, passages, tokenizer, settings, query_max_len)
+    if dev is None:
+        raise ParameterError(
+            "eval_strategy",
+            f"{params.train.eval_strategy} needs dev questions, and there are none; raise `dev_queries` and "
+            "`split_shares`.dev, or write `no`",
         )
-    return training_set, prepare(questions, passages, np.load(POOL), tokenizer, settings, max_len)
+    return training_set, dev
 
 
-def write_records(name: str, trained: Trained, result: dict[str, Any], costs: dict[str, Any]) -> None:
-    """The loss curve and the summary, versioned; what it cost and every log line, in logs/."""
-    with files.whole_file(Path("metrics/plots/training") / f"{name}.csv") as partial:
-        loss_curve(trained.record.log).to_csv(partial, index=False)
-    files.write_json(Path("metrics/training") / f"{name}.json", result)
-    write_cost(COSTS / f"{name}.json", costs, Path("metrics/training") / f"{name}.json")
-    files.write_json_lines(COSTS / f"{name}_steps.jsonl", [*trained.record.log, *trained.record.evaluations])
+def scratch_folder(name: str, base: Path, settings: str) -> Path:
+    """The checkpoints' folder, named by a hash of all that the training depends on.
+
+    Raises EmbedTuneError if that is not the same on every machine.
+    """
+    inputs = [paths.mined(name), paths.PASSAGES, *DEV, base, *code_of("train")]
+    agreed = distributed.agreed(lambda: run_name(settings, inputs))
+    if agreed is None:
+        raise EmbedTuneError(
+            "the machines differ in params.yaml, code, library versions, data/ or models/; give every machine a copy "
+            f"of the project as it is after `dvc repro mine@{name} dev_pool`"
+        )
+    return paths.CHECKPOINTS / agreed
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main, "train", "mine", "segment", "model", "dataset")

@@ -40,6 +40,8 @@ STAGES_ZH = {
     "report": "把结果写成一页报告（metrics/report.html，git 与 DVC 都不收）与摘要",
 }
 
+EXAMPLES = {"${rounds}": "finetuned", "${mix}": "mixed"}  # a name from each list that stages are repeated for
+
 
 def stages_table(chinese: bool) -> str:
     """One row a stage: what it does, its parameters, what it writes."""
@@ -49,9 +51,9 @@ def stages_table(chinese: bool) -> str:
         if name.endswith("_mix"):  # encode, index and evaluate, of mixtures
             continue
         stage = whole.get("do", whole)
-        key = "mixed" if whole.get("foreach") == "${mix}" else "finetuned"
+        key = EXAMPLES.get(str(whole.get("foreach")), "base")
         title = f"`{name}@{key}`" if "foreach" in whole else f"`{name}`"
-        what = STAGES_ZH[name] if chinese else stage["desc"].replace("the ${key} model", "the round's model")
+        what = STAGES_ZH[name] if chinese else stage["desc"].replace("${key}", "base" if key == "base" else "round's")
         sections = sorted({key.split(".")[0] for key in stage.get("params", [])})
         writes = [
             out if isinstance(out, str) else next(iter(out))

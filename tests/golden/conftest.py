@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from embedtune.corpus import Query
+from embedtune.data.corpus import Query
 from tests.golden.mining import World, document_id, make_world, random_sentence, unit
 from tests.golden.training import Data, changed_model, make_data
 

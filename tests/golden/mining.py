@@ -12,18 +12,18 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from embedtune.corpus import Query
-from embedtune.mine import Mined, Pool, Recipe, mine
-from embedtune.mined_rows import mined_rows, used_passages
-from embedtune.passages import open_passages, read_texts
-from embedtune.positives import Score, choose, scorer
-from embedtune.search import rank_documents
-from embedtune.segment import write_passages
-from embedtune.tokenization import load_tokenizer
+from embedtune.data.corpus import Query
+from embedtune.data.passages import open_passages, read_texts
+from embedtune.data.segment import write_passages
+from embedtune.mining.mine import MinedQuery, MiningData, MiningSettings, mine, used_passages
+from embedtune.mining.mined_rows import mined_rows
+from embedtune.mining.positives import PassageScorer, choose_positives, passage_scorer
+from embedtune.models.tokenization import load_tokenizer
+from embedtune.retrieval.dense import rank_documents
 
 SENTENCE = 30  # characters, each a token of the sample model: exactly one passage
 CHARACTERS = list("合同自双方签字之日起生效国家对耕地实行特殊保护严格控制转为非")
-SEARCH = Recipe("search", negatives=10, hard_share=0.7, hard_ranks=(2, 20), random_ranks=None, seed=42)
+SEARCH = MiningSettings("search", negatives=10, hard_share=0.7, hard_ranks=(2, 20), random_ranks=None, seed=42)
 Row = dict[str, Any]
 
 
@@ -33,7 +33,7 @@ class World:
 
     corpus: Path
     sentences: list[list[str]]
-    pool: Pool
+    pool: MiningData
 
     @property
     def ids(self) -> list[str]:
@@ -68,7 +68,7 @@ def make_world(
     vectors = np.stack([vector_of[sentence] for sentence in flat])
     rankings = rank_documents(query_vectors, vectors, passages.document, passages.document_ids, len(sentences))
     number_of = {document: number for number, document in enumerate(passages.document_ids)}
-    return World(corpus, sentences, Pool(queries, rankings, query_vectors, vectors, passages, number_of))
+    return World(corpus, sentences, MiningData(queries, rankings, query_vectors, vectors, passages, number_of))
 
 
 def document_id(number: int) -> str:
@@ -83,21 +83,21 @@ def random_sentence(rng: np.random.Generator) -> str:
     return "".join(rng.choice(CHARACTERS, SENTENCE))
 
 
-def score_by(how: str, world: World) -> Score:
+def score_by(how: str, world: World) -> PassageScorer:
     pool = world.pool
-    return scorer(how, pool.queries, pool.query_vectors, pool.passage_vectors, pool.passages, world.corpus)
+    return passage_scorer(how, pool.queries, pool.query_vectors, pool.passage_vectors, pool.passages, world.corpus)
 
 
-def head(world: World) -> Score:
+def head(world: World) -> PassageScorer:
     return score_by("head", world)
 
 
-def positive(world: World, score: Score, query: int, document: int) -> int:
+def positive(world: World, score: PassageScorer, query: int, document: int) -> int:
     """The passage that is chosen of a document."""
-    return choose(score(query, document), int(world.pool.passages.first_passage[document]), 1, 0.0)[0].passage
+    return choose_positives(score(query, document), int(world.pool.passages.first_passage[document]), 1, 0.0)[0].passage
 
 
-def mine_all(world: World, recipe: Recipe) -> tuple[list[Mined], list[Row]]:
+def mine_all(world: World, recipe: MiningSettings) -> tuple[list[MinedQuery], list[Row]]:
     """What the mine stage does: (mined, rows of the file)."""
     mined = list(mine(world.pool, head(world), recipe))
     numbers = used_passages(mined)

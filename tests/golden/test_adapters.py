@@ -19,11 +19,12 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from embedtune import merge as merge_module
-from embedtune.adapters import load_for_training, trained_parameters
-from embedtune.errors import EmbedTuneError
-from embedtune.merge import merge
-from embedtune.model import Settings, save_trained, write_settings
+from embedtune.core.errors import EmbedTuneError
+from embedtune.models import merge as merge_module
+from embedtune.models.adapters import load_for_training, trained_parameters
+from embedtune.models.merge import merge
+from embedtune.models.saving import save_trained
+from embedtune.models.settings import Settings, write_settings
 from tests.golden.training import Data, run, training_set
 
 LORA = {
@@ -159,5 +160,5 @@ def test_a_name_that_no_layer_has_is_refused_with_those_there_are(base: Path) ->
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_qlora_without_a_gpu_says_what_to_choose(base: Path) -> None:
-    with pytest.raises(EmbedTuneError, match=r"train\.method: qlora needs an NVIDIA GPU.*write `lora`"):
+    with pytest.raises(EmbedTuneError, match=r"method: qlora needs an NVIDIA GPU.*write `lora`"):
         load_for_training(base, "qlora", **LORA)

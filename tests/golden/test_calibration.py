@@ -7,33 +7,33 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, precision_recall_curve
 
-from embedtune.calibration import (
+from embedtune.comparison.calibration import (
     CURVE_POINTS,
     MIN_ANSWERED,
-    Answers,
-    first_answers,
+    Top1,
+    calibration_measures,
+    downsampled,
     fit,
-    halves,
-    measures,
-    precision_from,
+    precision_at_threshold,
     probability,
     rejection,
     reliability,
-    thinned,
+    split_in_halves,
     threshold_for,
+    top1_predictions,
 )
-from embedtune.corpus import Query
-from embedtune.lexical_search import rankings_of
+from embedtune.data.corpus import Query
+from embedtune.retrieval.rankings import rankings_of
 
 
 def truth(scores: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-(scores - 0.6) / 0.08))
 
 
-def simulated(seed: int, count: int = 4000) -> Answers:
+def simulated(seed: int, count: int = 4000) -> Top1:
     rng = np.random.default_rng(seed)
     scores = rng.beta(6, 4, count).round(3)
-    return Answers(scores, rng.random(count) < truth(scores))
+    return Top1(scores, rng.random(count) < truth(scores))
 
 
 @pytest.mark.parametrize(("method", "error"), [("platt", 0.03), ("isotonic", 0.12)])
@@ -48,7 +48,7 @@ def test_probabilities_are_the_true_ones(method: str, error: float) -> None:
 def test_the_threshold_gives_the_precision_on_other_questions() -> None:
     threshold = threshold_for(simulated(0), 0.9)
     assert threshold is not None
-    found = measures(fit(simulated(0), "isotonic"), threshold, simulated(1))
+    found = calibration_measures(fit(simulated(0), "isotonic"), threshold, simulated(1))
     assert found["precision"] == pytest.approx(0.9, abs=0.03)
     kept = simulated(1).scores >= threshold
     assert found["answered"] == kept.mean()
@@ -68,8 +68,8 @@ def test_a_few_right_answers_make_no_threshold() -> None:
     scores = np.concatenate([np.linspace(0.5, 0.6, 200), np.linspace(0.9, 0.95, MIN_ANSWERED - 1)])
     right = np.concatenate([np.tile([True, False, False, False], 50), np.ones(MIN_ANSWERED - 1, dtype=bool)])
     right[199:180:-1] = False
-    assert threshold_for(Answers(scores, right), 0.96) is None
-    more = Answers(np.append(scores, 0.97), np.append(right, True))
+    assert threshold_for(Top1(scores, right), 0.96) is None
+    more = Top1(np.append(scores, 0.97), np.append(right, True))
     assert threshold_for(more, 0.96) == pytest.approx(0.9, abs=1e-6)
 
 
@@ -78,22 +78,22 @@ def test_a_sigmoid_is_found_whatever_its_slope(slope: float) -> None:
     """Scores within a hundredth, as tuned models give them, or spread over hundreds, as unnormalised ones do."""
     rng = np.random.default_rng(4)
     scores = 0.7 + rng.standard_normal(20_000) * 2 / slope
-    calibration = fit(Answers(scores, rng.random(20_000) < 1 / (1 + np.exp(-slope * (scores - 0.7)))), "platt")
+    calibration = fit(Top1(scores, rng.random(20_000) < 1 / (1 + np.exp(-slope * (scores - 0.7)))), "platt")
     assert calibration["scale"] == pytest.approx(slope, rel=0.05)
     assert -calibration["shift"] / calibration["scale"] == pytest.approx(0.7, abs=0.1 / slope)
 
 
 def test_scores_that_separate_right_from_wrong_and_those_that_mislead() -> None:
     scores = np.linspace(0, 1, 100)
-    sure = fit(Answers(scores, scores > 0.5), "platt")
+    sure = fit(Top1(scores, scores > 0.5), "platt")
     assert probability(sure, np.array([0.2, 0.8])) == pytest.approx([0, 1], abs=0.01)
-    misled = fit(Answers(scores, scores < 0.4), "platt")
+    misled = fit(Top1(scores, scores < 0.4), "platt")
     assert probability(misled, scores) == pytest.approx(np.full(100, 0.4))
 
 
 def test_halves_share_no_question_and_lose_none() -> None:
     answers = simulated(5, 101)
-    first, second = halves(answers, np.random.default_rng(0))
+    first, second = split_in_halves(answers, np.random.default_rng(0))
     assert abs(len(first.scores) - len(second.scores)) == 1
     joined = sorted(zip(np.append(first.scores, second.scores), np.append(first.right, second.right), strict=True))
     assert joined == sorted(zip(answers.scores, answers.right, strict=True))
@@ -101,16 +101,16 @@ def test_halves_share_no_question_and_lose_none() -> None:
 
 def test_a_thinned_curve_keeps_its_ends_and_its_shape() -> None:
     curve = rejection(simulated(6))
-    drawn = thinned(curve)
+    drawn = downsampled(curve)
     assert len(drawn) == CURVE_POINTS < len(curve)
     assert drawn.iloc[[0, -1]].equals(curve.iloc[[0, -1]])
     between = np.interp(curve["answered"], drawn["answered"], drawn["precision"])
     assert np.abs(between - curve["precision"])[curve["answered"] > 0.05].max() < 0.02
-    assert thinned(curve.iloc[:3]).equals(curve.iloc[:3])
+    assert downsampled(curve.iloc[:3]).equals(curve.iloc[:3])
 
 
 def test_the_rejection_curve_counts_equal_scores_together() -> None:
-    answers = Answers(np.array([0.9, 0.5, 0.5, 0.2]), np.array([True, False, True, False]))
+    answers = Top1(np.array([0.9, 0.5, 0.5, 0.2]), np.array([True, False, True, False]))
     curve = rejection(answers)
     assert curve["threshold"].tolist() == [0.9, 0.5, 0.2]
     assert curve["answered"].tolist() == [0.25, 0.75, 1.0]
@@ -120,10 +120,10 @@ def test_the_rejection_curve_counts_equal_scores_together() -> None:
 def test_measures_are_scikit_learns() -> None:
     calibration, answers = fit(simulated(0), "platt"), simulated(2, 1000)
     predicted = probability(calibration, answers.scores)
-    assert measures(calibration, None, answers)["brier_score"] == pytest.approx(
+    assert calibration_measures(calibration, None, answers)["brier_score"] == pytest.approx(
         brier_score_loss(answers.right, predicted)
     )
-    table = reliability(calibration, Answers(np.random.default_rng(0).random(1000), answers.right))
+    table = reliability(calibration, Top1(np.random.default_rng(0).random(1000), answers.right))
     right, mean = calibration_curve(
         answers.right, probability(calibration, np.random.default_rng(0).random(1000)), n_bins=10, strategy="quantile"
     )
@@ -132,16 +132,16 @@ def test_measures_are_scikit_learns() -> None:
 
 
 def test_the_precision_from_a_threshold_on_is_counted() -> None:
-    answers = Answers(np.array([0.9, 0.5, 0.5, 0.2]), np.array([True, False, True, False]))
-    assert [precision_from(at, answers) for at in (0.6, 0.5, 0.0)] == [1.0, pytest.approx(2 / 3), 0.5]
-    assert precision_from(0.95, answers) is None and precision_from(None, answers) is None
+    answers = Top1(np.array([0.9, 0.5, 0.5, 0.2]), np.array([True, False, True, False]))
+    assert [precision_at_threshold(at, answers) for at in (0.6, 0.5, 0.0)] == [1.0, pytest.approx(2 / 3), 0.5]
+    assert precision_at_threshold(0.95, answers) is None and precision_at_threshold(None, answers) is None
 
 
 def test_questions_of_equal_probability_are_one_point_of_the_reliability_curve() -> None:
     """However they stand in the file: cut apart, their shares would differ by chance of order."""
     steps = {"method": "isotonic", "scores": [0.0, 0.2, 0.4, 1.0], "probabilities": [0.1, 0.1, 0.6, 0.6]}
     right = np.array([False, True] * 30)
-    answers = Answers(np.r_[np.zeros(20), np.full(40, 0.5)], right)
+    answers = Top1(np.r_[np.zeros(20), np.full(40, 0.5)], right)
     table = reliability(steps, answers)
     assert table.to_dict("list") == {
         "predicted": pytest.approx([0.1, 0.6]),
@@ -153,12 +153,12 @@ def test_questions_of_equal_probability_are_one_point_of_the_reliability_curve()
 @pytest.mark.parametrize("right", [True, False])
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
 def test_answers_that_are_all_alike_give_a_flat_curve(method: str, right: bool) -> None:
-    answers = Answers(np.linspace(0.1, 0.7, 30), np.full(30, right))
+    answers = Top1(np.linspace(0.1, 0.7, 30), np.full(30, right))
     calibration = fit(answers, method)
     assert probability(calibration, np.array([-1.0, 0.4, 1.0])).tolist() == [float(right)] * 3
     threshold = threshold_for(answers, 0.9)
     assert threshold == (pytest.approx(0.1, abs=1e-6) if right else None)
-    assert measures(calibration, threshold, answers)["precision"] == (1.0 if right else None)
+    assert calibration_measures(calibration, threshold, answers)["precision"] == (1.0 if right else None)
 
 
 def test_first_documents_are_judged() -> None:
@@ -168,6 +168,6 @@ def test_first_documents_are_judged() -> None:
         (np.array([0]), np.array([1.0])),
     ]
     queries = [Query("a", "", {"x": 1}), Query("b", "", {"x": 1}), Query("c", "", {"x": 1})]
-    answers = first_answers(queries, rankings_of(rows, 2), ["x", "y"])
+    answers = top1_predictions(queries, rankings_of(rows, 2), ["x", "y"])
     assert answers.scores.tolist() == [0.5, 1.0]
     assert answers.right.tolist() == [False, True]

@@ -13,12 +13,13 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
-from embedtune.card import Facts, Found, card
-from embedtune.encode import load_encoder
-from embedtune.model import Settings, read_settings, write_settings
+from embedtune.comparison.card import Facts, Results, card
+from embedtune.models.encode import load_encoder
+from embedtune.models.settings import Settings, read_settings, write_settings
 from tests.loopback_hub import card_problem
 
 FACTS = Facts(
+    path="models/release",
     base_model="BAAI/bge-base-zh-v1.5",
     base_revision="abc",
     data="Shitao/MLDR",
@@ -30,7 +31,7 @@ FACTS = Facts(
     origin="Trained in one round (full training, 3 epochs).",
     params={"train": {"learning_rate": 2e-5}, "model": {"query_instruction": "为这个句子"}},
 )
-FOUND = Found(
+FOUND = Results(
     data={"train_queries": 10_000, "documents": 200_000, "test_queries": 800},
     base={"recall@10": 0.1862, "ndcg@10": 0.1395},
     tuned={"recall@10": 0.2338, "ndcg@10": 0.1705},

@@ -11,8 +11,8 @@ from FlagEmbedding import FlagReranker
 from sentence_transformers import CrossEncoder as SentenceTransformersCrossEncoder
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from embedtune.cross_encoder import CrossEncoder
-from embedtune.errors import EmbedTuneError
+from embedtune.core.errors import EmbedTuneError
+from embedtune.models.cross_encoder import CrossEncoder
 from tests.golden.test_encode import random_texts
 
 CPU = torch.device("cpu")

@@ -11,15 +11,15 @@ import pytrec_eval
 import torch
 from sentence_transformers import SentenceTransformer
 
-from embedtune import fine_tune
-from embedtune.corpus import Query
-from embedtune.dev_evaluation import DevSet, hard_to_tell_apart
-from embedtune.dev_pool import pool_documents
-from embedtune.encode import load_encoder, pad_token_id
-from embedtune.model import read_settings
-from embedtune.passages import read_texts
-from embedtune.search import Rankings
-from embedtune.tokenization import frame, load_tokenizer, tokenize_queries
+from embedtune.data.corpus import Query
+from embedtune.data.passages import read_texts
+from embedtune.evaluation.dev_evaluation import EvaluationSet, indistinguishable_from_best
+from embedtune.evaluation.dev_pool import pool_documents
+from embedtune.models.encode import load_encoder, pad_token_id
+from embedtune.models.settings import read_settings
+from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
+from embedtune.retrieval.rankings import Rankings
+from embedtune.training import fine_tune
 from tests.golden.training import Data, run, training_set, weights
 
 QUESTIONS = 15
@@ -27,7 +27,7 @@ MEASURES = ("recall@10", "ndcg@10", "mrr@10")
 
 
 @pytest.fixture(scope="module")
-def dev(base: Path, data: Data) -> DevSet:
+def dev(base: Path, data: Data) -> EvaluationSet:
     """Questions that each ask for a document by its beginning, among forty of the sixty documents."""
     settings, tokenizer = read_settings(base), load_tokenizer(base)
     documents = np.arange(10, 50)
@@ -40,10 +40,12 @@ def dev(base: Path, data: Data) -> DevSet:
         for i, text in enumerate(texts)
     ]
     tokens = tokenize_queries(tokenizer, texts, settings.query_instruction, 48)
-    return DevSet("dev", queries, tokens, data.passages, documents, frame(tokenizer, settings.passage_instruction))
+    return EvaluationSet(
+        "dev", queries, tokens, data.passages, documents, frame(tokenizer, settings.passage_instruction)
+    )
 
 
-def test_measures_equal_sentence_transformers_vectors_and_trec_eval(base: Path, data: Data, dev: DevSet) -> None:
+def test_measures_equal_sentence_transformers_vectors_and_trec_eval(base: Path, data: Data, dev: EvaluationSet) -> None:
     settings = read_settings(base)
     model = load_encoder(base, torch.float32, torch.device("cpu"))
     table = dev.score(model, settings, pad_id=pad_token_id(base), batch_tokens=512, cutoffs=[10])
@@ -72,18 +74,18 @@ def scripted(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> list[dict[
     """Let the dev measure take these values in turn; the weights at each evaluation."""
     seen: list[dict[str, torch.Tensor]] = []
 
-    def score(self: DevSet, backbone: torch.nn.Module, *_: Any, **__: Any) -> pd.DataFrame:
+    def score(self: EvaluationSet, backbone: torch.nn.Module, *_: Any, **__: Any) -> pd.DataFrame:
         seen.append({name: tensor.clone() for name, tensor in backbone.state_dict().items()})
         value = values[len(seen) - 1]
         return pd.DataFrame({name: [value, value] for name in MEASURES})
 
-    monkeypatch.setattr(DevSet, "score", score)
+    monkeypatch.setattr(EvaluationSet, "score", score)
     return seen
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_the_best_checkpoint_becomes_the_model(
-    base: Path, data: Data, dev: DevSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    base: Path, data: Data, dev: EvaluationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """Twelve steps, evaluated after every second; the third evaluation is the best."""
     seen = scripted(monkeypatch, [0.1, 0.2, 0.9, 0.3, 0.2, 0.9])
@@ -100,7 +102,13 @@ def test_the_best_checkpoint_becomes_the_model(
 
 @pytest.mark.parametrize(("patience", "last"), [(1, 6), (2, 8), (5, 12), (None, 12)])
 def test_training_stops_after_so_many_evaluations_without_a_better_one(
-    base: Path, data: Data, dev: DevSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int, last: int
+    base: Path,
+    data: Data,
+    dev: EvaluationSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    patience: int,
+    last: int,
 ) -> None:
     scripted(monkeypatch, [0.1, 0.5, 0.5, 0.4, 0.3, 0.2])
     options = {"eval_strategy": "steps", "early_stopping_patience": patience, "logging_steps": 5}
@@ -110,7 +118,9 @@ def test_training_stops_after_so_many_evaluations_without_a_better_one(
     assert [line["step"] for line in trained.record.log] == [*range(5, last + 1, 5), *([last] if last % 5 else [])]
 
 
-def test_evaluating_changes_nothing_else(base_with_dropout: Path, data: Data, dev: DevSet, tmp_path: Path) -> None:
+def test_evaluating_changes_nothing_else(
+    base_with_dropout: Path, data: Data, dev: EvaluationSet, tmp_path: Path
+) -> None:
     questions = training_set(base_with_dropout, data)
     plain = run(base_with_dropout, questions, tmp_path / "plain")
     evaluated = run(base_with_dropout, questions, tmp_path / "evaluated", dev=dev, eval_strategy="steps")
@@ -120,7 +130,7 @@ def test_evaluating_changes_nothing_else(base_with_dropout: Path, data: Data, de
 
 
 def test_an_interrupted_training_remembers_its_evaluations(
-    base: Path, data: Data, dev: DevSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path, data: Data, dev: EvaluationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"eval_strategy": "steps", "save_strategy": "steps", "logging_steps": 3, "dev": dev}
     questions = training_set(base, data)
@@ -160,5 +170,5 @@ def test_checkpoints_within_two_standard_errors_are_named() -> None:
     best = [1.0, 0.5, 0.5, 0.2]
     scores = [[value - 0.2 for value in best], [0.0, 0.5, 0.5, 0.2], best, best]
     evaluations = [{"step": step, "ndcg@10": float(np.mean(s))} for step, s in zip((4, 6, 8, 10), scores, strict=True)]
-    assert hard_to_tell_apart(evaluations, scores, "ndcg@10") == [6, 10]
-    assert hard_to_tell_apart(evaluations[:1], scores[:1], "ndcg@10") == []
+    assert indistinguishable_from_best(evaluations, scores, "ndcg@10") == [6, 10]
+    assert indistinguishable_from_best(evaluations[:1], scores[:1], "ndcg@10") == []

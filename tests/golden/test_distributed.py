@@ -12,12 +12,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
-from embedtune import distributed
-from embedtune.errors import EmbedTuneError
-from embedtune.optimisation import Optimisation
+from embedtune.compute import distributed
+from embedtune.core.errors import EmbedTuneError
+from embedtune.training.optimisation import Optimisation
+from tests.forkserver import forkserver
 from tests.golden.training import Data, largest_difference, run, training_set
-
-pytestmark = pytest.mark.xdist_group("distributed")  # its fixtures are costly
 
 BATCH = 8
 TRAININGS: dict[str, dict[str, Any]] = {
@@ -39,14 +38,14 @@ def small_run(base: Path, data: Data, scratch: Path, **options: Any) -> dict[str
     Weights are not compared: Adam makes whole steps of what rounding leaves of a gradient that is zero.
     """
     first: dict[str, torch.Tensor] = {}
-    add_up = distributed.add_up_gradients
+    add_up = distributed.all_reduce_gradients
 
     def noting(parameters: list[torch.nn.Parameter]) -> None:
         add_up(parameters)
         if not first:
             first.update({str(i): p.grad.clone() for i, p in enumerate(parameters) if p.grad is not None})
 
-    distributed.add_up_gradients = noting
+    distributed.all_reduce_gradients = noting
     try:
         distillation = options.pop("distillation", False)
         rows = [
@@ -56,7 +55,7 @@ def small_run(base: Path, data: Data, scratch: Path, **options: Any) -> dict[str
         questions = training_set(base, replace(data, rows=rows), distillation=distillation)
         trained = run(base, questions, scratch, num_train_epochs=1, **options)
     finally:
-        distributed.add_up_gradients = add_up
+        distributed.all_reduce_gradients = add_up
     return {"gradients": first, "log": trained.record.log}
 
 
@@ -70,8 +69,8 @@ def worker(rank: int, world: int, port: int, base: Path, data: Data, scratch: Pa
     }
     results["out of memory"] = run_out_of_memory(rank, base, data, scratch / "memory", world)
     results["bad loss"] = bad_loss(base, data, scratch / "loss", world)
-    results["gathered"] = distributed.gather(torch.full((2, 1), float(rank))).flatten().tolist()
-    results["from main"] = distributed.from_main(rank)
+    results["gathered"] = distributed.all_gather(torch.full((2, 1), float(rank))).flatten().tolist()
+    results["from main"] = distributed.broadcast_from_main(rank)
     if rank == 0:
         torch.save(results, scratch / "results.pt")
     dist.destroy_process_group()
@@ -123,7 +122,9 @@ def several(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(worker, (request.param, port, base, data, scratch), nprocs=request.param)
+    forkserver()  # loads what the processes need before they are forked from it
+    arguments = (request.param, port, base, data, scratch)
+    torch.multiprocessing.start_processes(worker, arguments, nprocs=request.param, start_method="forkserver")
     return {"world": request.param, **torch.load(scratch / "results.pt", weights_only=False)}
 
 
@@ -186,9 +187,9 @@ def test_gathering_and_telling(several: dict[str, Any]) -> None:
 
 def test_one_process_needs_no_group() -> None:
     tensor = torch.ones(2, 3, requires_grad=True)
-    assert distributed.gather_with_gradient(tensor) is tensor
-    assert distributed.gather_objects("x") == ["x"]
-    assert distributed.from_main("x") == "x"
+    assert distributed.all_gather_with_gradient(tensor) is tensor
+    assert distributed.all_gather_objects("x") == ["x"]
+    assert distributed.broadcast_from_main("x") == "x"
     assert distributed.any_process(True, torch.device("cpu"))
-    assert distributed.share(5).tolist() == [0, 1, 2, 3, 4]
+    assert distributed.indices_of_rank(5).tolist() == [0, 1, 2, 3, 4]
     assert (distributed.rank(), distributed.world_size()) == (0, 1)

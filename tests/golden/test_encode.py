@@ -26,11 +26,13 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from embedtune.base_model import prepare_model
-from embedtune.encode import encode, load_encoder, pad, pad_token_id, pool
-from embedtune.errors import EmbedTuneError
-from embedtune.model import Settings, read_settings
-from embedtune.tokenization import frame, load_tokenizer, tokenize_queries
+from embedtune.core.errors import EmbedTuneError
+from embedtune.models.base_model import prepare_model
+from embedtune.models.encode import encode, load_encoder, pad_token_id
+from embedtune.models.padding import pad
+from embedtune.models.pooling import pool
+from embedtune.models.settings import Settings, read_settings
+from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
 
 TOLERANCE = 1e-5
 MAX_LEN = 40

@@ -10,8 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from embedtune.encode import encode
-from embedtune.errors import EmbedTuneError
+from embedtune.core.errors import EmbedTuneError
+from embedtune.models.encode import encode
 
 
 class Echo:
@@ -83,5 +83,5 @@ def test_out_of_memory_batches_become_smaller_and_nothing_is_lost(
 
 
 def test_one_text_that_does_not_fit_in_memory_says_what_to_lower() -> None:
-    with pytest.raises(EmbedTuneError, match=r"a single text of 63 tokens .* lower segment.max_tokens"):
+    with pytest.raises(EmbedTuneError, match=r"a single text of 63 tokens .* lower `max_tokens`"):
         echo(Echo(40), np.array([9, 63, 50], dtype=np.int32), 5000)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedtune import encoding_run as module
-from embedtune.encoding_run import encoding_run, fill
-from embedtune.errors import EmbedTuneError
+from embedtune.core.errors import EmbedTuneError
+from embedtune.models import encoding_checkpoints as module
+from embedtune.models.encoding_checkpoints import encoding_run, fill
 
 ROWS, WIDTH = 100, 3
 

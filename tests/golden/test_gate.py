@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from embedtune import files, gate
-from embedtune.config import GateRule
-from embedtune.errors import EmbedTuneError
-from embedtune.significance import Resampling
+from embedtune.commands import gate as gate_command
+from embedtune.comparison import gate
+from embedtune.comparison.gate import Rule
+from embedtune.comparison.significance import Resampling
+from embedtune.config import paths
+from embedtune.core import json_files
+from embedtune.core.errors import EmbedTuneError
 
 RESAMPLING = Resampling(confidence=0.95, resamples=20_000, seed=3)
 QUESTIONS = [f"q{i}" for i in range(200)]
@@ -36,12 +39,12 @@ def systems() -> tuple[pd.DataFrame, pd.DataFrame]:
     return scores(base), scores(base + gains)
 
 
-def judged(rules: dict[str, GateRule], base: pd.DataFrame, tuned: pd.DataFrame) -> gate.Verdict:
-    return gate.verdict(rules, "finetuned", base, tuned, GROUPS, RESAMPLING)
+def judged(rules: dict[str, Rule], base: pd.DataFrame, tuned: pd.DataFrame) -> gate.Verdict:
+    return gate.judge(rules, "finetuned", base, tuned, GROUPS, RESAMPLING)
 
 
-def rule(min_gain: float, confidence: float = 0.95) -> GateRule:
-    return GateRule(min_gain=min_gain, confidence=confidence)
+def rule(min_gain: float, confidence: float = 0.95) -> Rule:
+    return Rule(min_gain=min_gain, confidence=confidence)
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
@@ -77,11 +80,11 @@ def test_a_slice_with_few_questions_proves_little_and_one_without_any_nothing(
     base, _ = systems
     groups = GROUPS.assign(query_length=["40-80" if i < 9 else "0-10" for i in range(200)])
     rules = {"ndcg@10 in query_length=40-80": rule(-0.1), "ndcg@10 in query_length=over_80": rule(-0.9)}
-    found = gate.verdict(rules, "finetuned", base, base, groups, RESAMPLING)
+    found = gate.judge(rules, "finetuned", base, base, groups, RESAMPLING)
     few, none = found["rules"].values()
     assert (few["questions"], few["gain"], few["passed"]) == (9, 0, False)
     assert (none["questions"], none["gain"], none["passed"]) == (0, None, False)
-    assert "no question is in this slice" in gate.failures(found)[1]
+    assert "no question is in this slice" in list(gate.failures(found).values())[1]
 
 
 @pytest.mark.parametrize(("lost", "count"), [(0, 10), (0, 50), (3, 50), (0, 400), (20, 400), (1, 3000)])
@@ -143,12 +146,12 @@ def test_the_message_leads_to_the_line_of_params(
     tail = "\ngate:\n  recall@10: {min_gain: -0.9, confidence: 0.95}\n  ndcg@10: {min_gain: 0.5, confidence: 0.95}\n"
     tail += rest
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gate, "check_fresh", lambda stage: None)  # see tests/pipeline/test_comparison.py
+    monkeypatch.setattr(gate_command, "check_fresh", lambda stage: None)  # see tests/pipeline/test_comparison.py
     Path("params.yaml").write_text(head + tail, encoding="utf-8")
     rules = {"recall@10": rule(-0.9), "ndcg@10": rule(0.5)}
-    files.write_json(gate.VERDICT, judged(rules, *systems))
+    json_files.write_json(paths.VERDICT, judged(rules, *systems))
     with pytest.raises(EmbedTuneError) as error:
-        gate.main()
+        gate_command.main([])
     line = (head + tail).splitlines().index("  ndcg@10: {min_gain: 0.5, confidence: 0.95}") + 1
     assert f"params.yaml:{line}: gate: ndcg@10: the gain is +" in str(error.value)
     assert "min_gain asks for +0.5" in str(error.value) and "recall@10" not in str(error.value)

@@ -10,12 +10,12 @@ import torch
 from FlagEmbedding.finetune.embedder.encoder_only.base import BiEncoderOnlyEmbedderModel
 from transformers import AutoModel
 
-from embedtune import grad_cache
-from embedtune.encode import pad_token_id
-from embedtune.grad_cache import ChunkTooLargeError, accumulate_gradient, halved
-from embedtune.model import read_settings
-from embedtune.objectives import Candidates, contrastive_loss
-from embedtune.training_data import Batch, collate
+from embedtune.models.encode import pad_token_id
+from embedtune.models.settings import read_settings
+from embedtune.training import grad_cache
+from embedtune.training.batches import Batch, collate
+from embedtune.training.grad_cache import ChunkTooLargeError, accumulate_gradient, next_chunk_size
+from embedtune.training.objectives import Candidates, contrastive_loss
 from tests.golden.training import Data, largest_difference, training_set
 
 QUERIES, GROUP = 13, 4
@@ -43,10 +43,10 @@ def batch(base: Path, data: Data) -> Batch:
     return collate(groups, pad_token_id(base), multiple_of=1)
 
 
-def loss_for(embedder: BiEncoderOnlyEmbedderModel, queries_at_once: int | None = None) -> Callable[..., Any]:
+def loss_for(embedder: BiEncoderOnlyEmbedderModel, query_chunk_size: int | None = None) -> Callable[..., Any]:
     candidates = Candidates(torch.arange(QUERIES) * GROUP, GROUP)
     return lambda queries, passages: contrastive_loss(
-        embedder, queries, passages, candidates, queries_at_once=queries_at_once
+        embedder, queries, passages, candidates, query_chunk_size=query_chunk_size
     )
 
 
@@ -90,7 +90,7 @@ def test_chunks_with_dropout_give_the_gradient_of_the_same_chunks_held_in_memory
         chunks = grad_cache._split(features["attention_mask"], sub_batch_size)
         pieces = []
         for index, rows in enumerate(chunks):
-            torch.manual_seed(grad_cache.number(1, side, index))
+            torch.manual_seed(grad_cache.torch_seed(1, side, index))
             longest = int(features["attention_mask"][rows].sum(1).max())
             pieces.append(embedder.encode({name: tensor[rows, :longest] for name, tensor in features.items()}))
         vectors.append(torch.cat(pieces)[torch.cat(chunks).argsort()])
@@ -155,8 +155,8 @@ def test_a_lack_of_memory_anywhere_is_told(
 
 
 def test_chunks_are_halved_down_to_one() -> None:
-    assert halved(None, 52) == 26
-    assert halved(5, 52) == 2
-    assert halved(2, 52) == 1
+    assert next_chunk_size(None, 52) == 26
+    assert next_chunk_size(5, 52) == 2
+    assert next_chunk_size(2, 52) == 1
     with pytest.raises(ChunkTooLargeError):
-        halved(1, 52)
+        next_chunk_size(1, 52)

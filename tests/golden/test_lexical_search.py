@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedtune.bm25 import Index
-from embedtune.corpus import Query
-from embedtune.hybrid import best_weight, fuse_ranks, fuse_scores
-from embedtune.lexical import terms, terms_by
-from embedtune.lexical_search import rank_by_words, rankings_of
-from embedtune.search import Rankings
+from embedtune.data.corpus import Query
+from embedtune.evaluation.fusion_weight import best_weight
+from embedtune.retrieval.bm25 import Index, rank_by_bm25
+from embedtune.retrieval.fusion import reciprocal_rank_fusion, weighted_score_fusion
+from embedtune.retrieval.rankings import Rankings, rankings_of
+from embedtune.retrieval.terms import lexical_tokenizer, terms
 from tests.golden.mining import CHARACTERS
 from tests.golden.test_positives import own_terms, textbook_bm25
 
@@ -36,7 +36,7 @@ def test_documents_and_scores_are_a_textbook_bm25s(k1: float, b: float, depth: i
     corpus[40:50] = corpus[:10]
     queries = [Query(f"q{i}", text[:12] + " word unknown", {}) for i, text in enumerate(texts(2)[:20])]
     index = Index(corpus, (query.text for query in queries), terms, k1, b)
-    ranked = rank_by_words(index, queries, IDS, depth)
+    ranked = rank_by_bm25(index, queries, IDS, depth)
     split = [own_terms(text) for text in corpus]
     split = [found or [""] for found in split]
     for row, query in enumerate(queries):
@@ -52,7 +52,7 @@ def test_documents_and_scores_are_a_textbook_bm25s(k1: float, b: float, depth: i
 
 
 def test_jieba_cuts_words_and_leaves_punctuation_out() -> None:
-    assert terms_by("jieba")("劳动合同法，Article 3。") == ["劳动", "合同法", "article", "3"]
+    assert lexical_tokenizer("jieba")("劳动合同法，Article 3。") == ["劳动", "合同法", "article", "3"]
 
 
 def two_lists(seed: int) -> tuple[Rankings, Rankings, list[list[dict[int, float]]]]:
@@ -77,7 +77,7 @@ def as_row(scores: dict[int, float]) -> tuple[NDArray[np.int32], NDArray[np.floa
 
 def test_reciprocal_rank_fusion_is_its_formula() -> None:
     dense, lexical, lists = two_lists(1)
-    fused = fuse_ranks(dense, lexical, IDS, depth=12, k=60)
+    fused = reciprocal_rank_fusion(dense, lexical, IDS, depth=12, k=60)
     for query in range(8):
         total: dict[int, float] = {}
         for side in lists:
@@ -92,7 +92,7 @@ def test_reciprocal_rank_fusion_is_its_formula() -> None:
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_a_weighted_sum_is_its_formula(weight: float) -> None:
     dense, lexical, lists = two_lists(2)
-    fused = fuse_scores(dense, lexical, weight, IDS, depth=40)
+    fused = weighted_score_fusion(dense, lexical, weight, IDS, depth=40)
     for query in range(8):
         total: dict[int, float] = {}
         for share, side in ((weight, lists[0][query]), (1 - weight, lists[1][query])):

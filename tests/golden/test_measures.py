@@ -12,13 +12,13 @@ import pytest
 import pytrec_eval
 import scipy.stats
 
-from embedtune.comparison import Comparison, compare
-from embedtune.corpus import Query
-from embedtune.errors import EmbedTuneError
-from embedtune.measures import per_query_scores, write_run
-from embedtune.per_query import read_scores
-from embedtune.search import Rankings
-from embedtune.significance import Resampling
+from embedtune.comparison.comparison import Comparison, compare
+from embedtune.comparison.significance import Resampling
+from embedtune.core.errors import EmbedTuneError
+from embedtune.data.corpus import Query
+from embedtune.evaluation.measures import per_query_scores, write_run
+from embedtune.evaluation.per_query import read_scores
+from embedtune.retrieval.rankings import Rankings
 
 CUTOFFS = [1, 3, 5, 10]
 DOCUMENT_IDS = [f"d{(number * 37) % 60}" for number in range(60)]  # as text in another order than by number

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedtune import files
-from embedtune.corpus import Query
-from embedtune.mine import Recipe, mine
-from embedtune.mined_rows import mining_counts
-from embedtune.search import rank_documents
+from embedtune.core import json_files
+from embedtune.data.corpus import Query
+from embedtune.mining.mine import MiningSettings, mine
+from embedtune.mining.mining_counts import mining_counts
+from embedtune.retrieval.dense import rank_documents
 from tests.golden.mining import (
     SEARCH,
     World,
@@ -121,7 +121,7 @@ def test_random_negatives_of_a_window_of_ranks_stay_in_it(world: World) -> None:
 
 @RECIPES
 def test_a_negative_is_never_relevant_nor_any_text_of_a_relevant_document_nor_drawn_twice(
-    world: World, recipe: Recipe
+    world: World, recipe: MiningSettings
 ) -> None:
     _, rows = mine_all(world, recipe)
     for query, row in zip(world.pool.queries, rows, strict=True):
@@ -144,7 +144,7 @@ def test_the_corpus_has_copies_that_had_to_be_refused(world: World) -> None:
 
 
 @RECIPES
-def test_rows_hold_the_texts_ids_and_scores_of_their_passages(world: World, recipe: Recipe) -> None:
+def test_rows_hold_the_texts_ids_and_scores_of_their_passages(world: World, recipe: MiningSettings) -> None:
     _, rows = mine_all(world, recipe)
     flat = [(number, text) for number, document in enumerate(world.sentences) for text in document]
     for query, row in enumerate(rows):
@@ -175,7 +175,7 @@ def test_a_teachers_scores_stand_beside_the_passages_that_have_one(world: World)
 
 @RECIPES
 def test_the_same_questions_give_the_same_bytes_alone_in_halves_or_reversed(
-    tmp_path: Path, world: World, recipe: Recipe
+    tmp_path: Path, world: World, recipe: MiningSettings
 ) -> None:
     def bytes_of(order: list[int]) -> dict[str, bytes]:
         pool = world.pool
@@ -184,7 +184,7 @@ def test_the_same_questions_give_the_same_bytes_alone_in_halves_or_reversed(
         rankings = rank_documents(vectors, pool.passage_vectors, passages.document, world.ids, recipe.depth)
         part = replace(pool, queries=[pool.queries[i] for i in order], query_vectors=vectors, rankings=rankings)
         _, rows = mine_all(replace(world, pool=part), recipe)
-        files.write_json_lines(tmp_path / "train.jsonl", rows)
+        json_files.write_json_lines(tmp_path / "train.jsonl", rows)
         lines = (tmp_path / "train.jsonl").read_bytes().splitlines()
         return {json.loads(line)["query_id"]: line for line in lines}
 
@@ -202,7 +202,7 @@ def test_another_seed_draws_otherwise(world: World) -> None:
 
 
 @RECIPES
-def test_counts_equal_a_recount_of_the_rows(world: World, recipe: Recipe) -> None:
+def test_counts_equal_a_recount_of_the_rows(world: World, recipe: MiningSettings) -> None:
     mined, rows = mine_all(world, recipe)
     counts = mining_counts(world.pool, mined, recipe)
     kinds = Counter(kind for row in rows for kind in row["neg_kinds"])

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedtune.corpus import Query
-from embedtune.mine import Recipe, mine
-from embedtune.mined_rows import held_out_counts, mining_counts
-from embedtune.near_duplicates import overlap, shingles
+from embedtune.data.corpus import Query
+from embedtune.mining.mine import MiningSettings, mine
+from embedtune.mining.mining_counts import held_out_counts, mining_counts
+from embedtune.mining.near_duplicates import overlap, shingles
 from tests.golden.mining import (
     CHARACTERS,
     SEARCH,
@@ -128,7 +128,7 @@ def test_score_draws_the_likelier_the_higher(world: World) -> None:
     """Over many seeds the first rank of the window is drawn more often than the last, and either of them sometimes."""
     drawn = {2: 0, 20: 0}
     for seed in range(40):
-        recipe = Recipe("search", 3, 1.0, (2, 20), None, seed, hard_draw="score")
+        recipe = MiningSettings("search", 3, 1.0, (2, 20), None, seed, hard_draw="score")
         _, rows = mine_all(world, recipe)
         for row in rows:
             for rank in drawn:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from embedtune.corpus import Query
-from embedtune.errors import EmbedTuneError
-from embedtune.mine import mine
+from embedtune.core.errors import EmbedTuneError
+from embedtune.data.corpus import Query
+from embedtune.mining.mine import mine
 from tests.golden.mining import (
     SEARCH,
     World,
@@ -64,7 +64,7 @@ def test_source_dataset_names_a_question_without_negatives(world: World) -> None
     queries = [replace(query, judgments=dict.fromkeys(query.relevant(), 1)) for query in world.pool.queries]
     queries[:3] = world.pool.queries[:3]
     pool = replace(world.pool, queries=queries)
-    with pytest.raises(EmbedTuneError, match=r"mine\.source: dataset: question 'q3' brings no negatives"):
+    with pytest.raises(EmbedTuneError, match=r"source: with dataset every question .* 'q3' brings none"):
         list(mine(pool, head(world), replace(SEARCH, source="dataset")))
 
 

@@ -10,14 +10,15 @@ import pandas as pd
 import pytest
 import torch
 
-from embedtune.dev_evaluation import DevSet
-from embedtune.encode import load_encoder, pad_token_id
-from embedtune.errors import EmbedTuneError
-from embedtune.mixture import Mixture, Sweep, sweep
-from embedtune.model import read_settings
-from embedtune.probe import open_probe
-from embedtune.probe_data import write_probe
-from embedtune.tokenization import load_tokenizer
+from embedtune.core.errors import EmbedTuneError
+from embedtune.evaluation.dev_evaluation import EvaluationSet
+from embedtune.evaluation.probe import open_probe
+from embedtune.evaluation.probe_data import write_probe
+from embedtune.models.encode import load_encoder, pad_token_id
+from embedtune.models.interpolation import Mixture
+from embedtune.models.settings import read_settings
+from embedtune.models.tokenization import load_tokenizer
+from embedtune.training.mixture import Sweep, sweep
 from tests.golden.mining import CHARACTERS
 from tests.golden.training import changed_model
 
@@ -61,16 +62,16 @@ def swept(
     base: Path, tuned: Path, monkeypatch: pytest.MonkeyPatch, in_domain: list[list[float]], general: list[float] | None
 ) -> Sweep:
     """A sweep whose measures are these, one a share: on dev a value for each question, on the probe their mean."""
-    dev, probe = object.__new__(DevSet), object.__new__(DevSet)
+    dev, probe = object.__new__(EvaluationSet), object.__new__(EvaluationSet)
     seen: dict[int, int] = {id(dev): 0, id(probe): 0}
 
-    def score(self: DevSet, *_: object, **__: object) -> pd.DataFrame:
+    def score(self: EvaluationSet, *_: object, **__: object) -> pd.DataFrame:
         number = seen[id(self)]
         seen[id(self)] += 1
         values = in_domain[number] if self is dev else [(general or [])[number]] * 2
         return pd.DataFrame({"ndcg@10": values})
 
-    monkeypatch.setattr(DevSet, "score", score)
+    monkeypatch.setattr(EvaluationSet, "score", score)
     return sweep(
         Mixture(base, tuned, CPU),
         base,
@@ -137,7 +138,7 @@ def test_the_probe_ranks_all_documents_for_its_questions(base: Path, tmp_path: P
 
 def test_a_probe_in_another_layout_is_named(base: Path, tmp_path: Path) -> None:
     (tmp_path / "probe").mkdir()
-    with pytest.raises(EmbedTuneError, match=r"probe.path needs corpus.jsonl, .* give a directory in BEIR's layout"):
+    with pytest.raises(EmbedTuneError, match=r"`path` needs corpus.jsonl, .* give a directory in BEIR's layout"):
         write_probe(tmp_path, tmp_path / "probe", load_tokenizer(base), read_settings(base), max_tokens=16)
 
 

@@ -9,7 +9,7 @@ import torch
 from FlagEmbedding.finetune.embedder.encoder_only.base import BiEncoderOnlyEmbedderModel
 from torch.nn.functional import normalize
 
-from embedtune.objectives import Candidates, contrastive_loss, relevant_elsewhere
+from embedtune.training.objectives import Candidates, contrastive_loss, false_negative_mask
 
 BATCH, GROUP, WIDTH = 5, 3, 16
 
@@ -74,9 +74,9 @@ def test_loss_and_accuracy_by_hand() -> None:
 @pytest.mark.parametrize("in_batch", [True, False])
 @pytest.mark.parametrize("distilled", [True, False])
 @pytest.mark.parametrize("dims", [[], [4, 16], [8]])
-@pytest.mark.parametrize("queries_at_once", [None, 1, 2, 5])
+@pytest.mark.parametrize("query_chunk_size", [None, 1, 2, 5])
 def test_loss_and_gradient_equal_flag_embeddings(
-    in_batch: bool, distilled: bool, dims: list[int], queries_at_once: int | None
+    in_batch: bool, distilled: bool, dims: list[int], query_chunk_size: int | None
 ) -> None:
     vectors = unnormalized()
     teacher = torch.randn(BATCH, GROUP, generator=torch.Generator().manual_seed(1)) if distilled else None
@@ -92,7 +92,7 @@ def test_loss_and_gradient_equal_flag_embeddings(
         candidates(teacher=teacher),
         matryoshka_dims=dims,
         group_only=not in_batch,
-        queries_at_once=queries_at_once,
+        query_chunk_size=query_chunk_size,
     )
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
     for our_gradient, their_gradient in zip(gradients(ours, vectors), gradients(theirs, vectors), strict=True):
@@ -105,13 +105,13 @@ def test_a_matryoshka_dimension_that_is_the_whole_is_the_plain_loss() -> None:
     assert contrastive_loss(embedder(0.05), *vectors, candidates(), matryoshka_dims=[WIDTH]) == plain
 
 
-@pytest.mark.parametrize("queries_at_once", [None, 2])
-def test_what_is_excluded_has_no_part_in_loss_or_gradient(queries_at_once: int | None) -> None:
+@pytest.mark.parametrize("query_chunk_size", [None, 2])
+def test_what_is_excluded_has_no_part_in_loss_or_gradient(query_chunk_size: int | None) -> None:
     queries, passages = embeddings()
     excluded = torch.zeros(BATCH, BATCH * GROUP, dtype=torch.bool)
     excluded[1, 6] = excluded[1, 7] = excluded[4, 0] = True
     known = candidates(excluded=excluded)
-    loss, _ = contrastive_loss(embedder(0.05), queries, passages, known, queries_at_once=queries_at_once)
+    loss, _ = contrastive_loss(embedder(0.05), queries, passages, known, query_chunk_size=query_chunk_size)
     scores = (queries @ passages.T / 0.05).detach().double().numpy()
     by_hand = []
     for query, row in enumerate(scores):
@@ -148,7 +148,7 @@ def test_scores_of_so_many_queries_exist_at_a_time_and_the_right_ones_are_counte
     model, vectors = embedder(0.05), embeddings()
     compute_score = model.compute_score
     model.compute_score = lambda *sides: seen.append(sides[0].shape) or compute_score(*sides)
-    loss, correct = contrastive_loss(model, *vectors, candidates(), queries_at_once=2)
+    loss, correct = contrastive_loss(model, *vectors, candidates(), query_chunk_size=2)
     gradients(loss, vectors)
     assert sorted(shape[0] for shape in seen) == [1, 1, 2, 2, 2, 2]
     assert correct == contrastive_loss(embedder(0.05), *vectors, candidates())[1]
@@ -158,7 +158,7 @@ def test_relevant_documents_of_other_groups_are_marked() -> None:
     """Query 0 has documents 7 and 8, query 1 document 9; groups of two, and passages of 7 and 9 in both groups."""
     relevant = torch.tensor([[7, 8], [9, -1]])
     documents = torch.tensor([7, 9, 9, 7])
-    marked = relevant_elsewhere(relevant, documents, torch.tensor([0, 2]), group_size=2)
+    marked = false_negative_mask(relevant, documents, torch.tensor([0, 2]), group_size=2)
     assert marked.tolist() == [[False, False, False, True], [False, True, False, False]]
 
 
@@ -176,6 +176,6 @@ def test_marks_equal_a_plain_loop(offset: int) -> None:
         ]
         for query in range(4)
     ]
-    marked = relevant_elsewhere(torch.tensor(relevant), torch.tensor(documents), torch.tensor(target), 4)
+    marked = false_negative_mask(torch.tensor(relevant), torch.tensor(documents), torch.tensor(target), 4)
     assert marked.tolist() == expected
     assert 10 < marked.sum() < 80

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedtune.corpus import Query
-from embedtune.mine import mine
-from embedtune.mined_rows import mining_counts
-from embedtune.positives import choose
+from embedtune.data.corpus import Query
+from embedtune.mining.mine import mine
+from embedtune.mining.mining_counts import mining_counts
+from embedtune.mining.positives import choose_positives
 from tests.golden.mining import (
     CHARACTERS,
     SEARCH,
@@ -155,7 +155,7 @@ def test_the_fused_choice_adds_the_shares_of_both_scores(world: World) -> None:
 def test_passages_close_to_the_best_are_positives_too(
     scores: list[float], most: int, close: float, places: list[int], margins: list[float | None]
 ) -> None:
-    chosen = choose(np.array(scores), 100, most, close)
+    chosen = choose_positives(np.array(scores), 100, most, close)
     assert [positive.passage - 100 for positive in chosen] == places
     assert [positive.margin for positive in chosen] == pytest.approx(margins)
 

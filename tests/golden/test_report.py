@@ -11,13 +11,10 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from embedtune.comparison import compare
-from embedtune.config import BESIDE
-from embedtune.measures import write_run
-from embedtune.per_query import first_documents, most_changed
-from embedtune.report import charts
-from embedtune.report.content import Plots, drawn, headline, label, systems_table, with_signs
-from embedtune.report.findings import (
+from embedtune.comparison.comparison import compare
+from embedtune.comparison.report import charts
+from embedtune.comparison.report.content import Plots, charts_of, headline, label, systems_table, with_signs
+from embedtune.comparison.report.findings import (
     PASSAGE_CHARACTERS,
     QUESTION_CHARACTERS,
     RELEVANT_SHOWN,
@@ -27,8 +24,11 @@ from embedtune.report.findings import (
     example,
     score_histograms,
 )
-from embedtune.report.render import page, summary
-from embedtune.significance import Resampling
+from embedtune.comparison.report.render import page, summary
+from embedtune.comparison.significance import Resampling
+from embedtune.config.schema import BESIDE
+from embedtune.evaluation.measures import write_run
+from embedtune.evaluation.per_query import first_documents, most_changed
 from tests.browser import contrast, look_at, needs_chromium
 from tests.golden.mining import World, best_sentence, numpy_ranking, numpy_scores
 
@@ -253,9 +253,9 @@ def plots(calibrated: bool) -> Plots:
 
 def all_charts(calibrated: bool = True) -> list[dict[str, str]]:
     histogram = {"relevant": ([0.1, 0.2], [0.5, 0.5]), "best other": ([0.1, 0.2], [1.0, 0.0])}
-    look = charts.looks(["base", "finetuned", "round2", "mixed"], BESIDE)
+    look = charts.series_styles(["base", "finetuned", "round2", "mixed"], BESIDE)
     mixtures = {"mixed": {"share": 0.5, "measure": "ndcg@10"}}
-    return list(drawn(plots(calibrated), {"base": histogram, "mixed": histogram}, mixtures, look, "ndcg@10"))
+    return list(charts_of(plots(calibrated), {"base": histogram, "mixed": histogram}, mixtures, look, "ndcg@10"))
 
 
 def test_every_finding_has_its_chart_and_what_was_not_found_has_none() -> None:
@@ -292,7 +292,7 @@ def test_charts_are_in_the_pages_colours_and_the_same_every_time() -> None:
 
 def test_a_system_looks_the_same_in_every_chart_and_like_no_other() -> None:
     models = ["base", *(f"round{i}" for i in range(9))]
-    look = charts.looks(models, BESIDE)
+    look = charts.series_styles(models, BESIDE)
     assert len({(style.colour % 8, style.dash) for style in look.values()}) == len(look)
     recall, loss = all_charts()[:2]
     assert "var(--series-2)" in loss["svg"] and "var(--series-1)" not in loss["svg"], "finetuned's colour, not base's"
@@ -398,9 +398,9 @@ def test_ten_thousand_questions_make_a_page_of_less_than_three_megabytes(system:
     histograms = {name: score_histograms([large], found, seed=1)["base"] for name in ("base", "mixed")}
     asked = {query.id for query in many[:5]}
     examples = [example(i, {"base": first_documents(run, only=asked)}, {"base": large}, found) for i in range(5)]
-    look = charts.looks(["base", "finetuned", "round2", "mixed"], BESIDE)
+    look = charts.series_styles(["base", "finetuned", "round2", "mixed"], BESIDE)
     mixtures = {"mixed": {"share": 0.5, "measure": "ndcg@10"}}
-    shown = list(drawn(plots(calibrated=True), histograms, mixtures, look, "ndcg@10"))
+    shown = list(charts_of(plots(calibrated=True), histograms, mixtures, look, "ndcg@10"))
     html = page(
         content(0.1, [])
         | {"charts": shown, "gained": examples, "lost": examples, "run": {}, "data": {}, "params": "", "few": 10}

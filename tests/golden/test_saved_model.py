@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer
 
-from embedtune.encode import encode, load_encoder, pad_token_id
-from embedtune.model import Settings, read_settings, save_model, write_settings
-from embedtune.tokenization import frame, load_tokenizer, tokenize_queries
+from embedtune.models.encode import encode, load_encoder, pad_token_id
+from embedtune.models.saving import save_model
+from embedtune.models.settings import Settings, read_settings, write_settings
+from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
 
 TOLERANCE = 1e-5
 MAX_LEN = 512  # the sample model's own

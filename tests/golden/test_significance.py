@@ -8,16 +8,16 @@ import pytest
 import scipy.stats
 from numpy.typing import NDArray
 
-from embedtune.errors import EmbedTuneError
-from embedtune.significance import (
+from embedtune.comparison.significance import (
     Resampling,
     bootstrap_means,
     detectable,
     interval,
-    paired,
+    intervals_and_differences,
+    paired_differences,
     randomisation_p_values,
-    resampled,
 )
+from embedtune.core.errors import EmbedTuneError
 
 MANY = Resampling(confidence=0.95, resamples=20_000, seed=1)
 FEW = Resampling(confidence=0.95, resamples=1_000, seed=1)
@@ -109,7 +109,7 @@ def tables(rng: np.random.Generator) -> dict[str, pd.DataFrame]:
 
 def test_every_pair_of_systems_is_compared() -> None:
     scores = tables(np.random.default_rng(0))
-    pairs = paired(scores, FEW)
+    pairs = paired_differences(scores, FEW)
     assert list(pairs) == ["bm25_over_base", "finetuned_over_base", "finetuned_over_bm25"]
     for pair, measures in pairs.items():
         later, earlier = pair.split("_over_")
@@ -137,7 +137,7 @@ def test_what_could_be_shown_is_shown_four_times_out_of_five() -> None:
 
 def test_every_systems_mean_has_an_interval_as_if_it_were_alone() -> None:
     scores = tables(np.random.default_rng(0))
-    intervals, _ = resampled(scores, FEW)
+    intervals, _ = intervals_and_differences(scores, FEW)
     for name, table in scores.items():
         low, high = interval_of(table.to_numpy(), FEW)
         assert [row["low"] for row in intervals[name].values()] == pytest.approx(low.tolist())
@@ -146,16 +146,16 @@ def test_every_systems_mean_has_an_interval_as_if_it_were_alone() -> None:
 
 def test_a_seed_gives_the_same_numbers_and_systems_do_not_change_each_others() -> None:
     scores = tables(np.random.default_rng(0))
-    assert paired(scores, FEW) == paired(scores, FEW)
+    assert paired_differences(scores, FEW) == paired_differences(scores, FEW)
     two = {name: scores[name] for name in ("base", "finetuned")}
-    for measure, found in paired(two, FEW)["finetuned_over_base"].items():
-        assert found == pytest.approx(paired(scores, FEW)["finetuned_over_base"][measure])
-    assert paired(scores, FEW) != paired(scores, Resampling(0.95, 1_000, seed=2))
+    for measure, found in paired_differences(two, FEW)["finetuned_over_base"].items():
+        assert found == pytest.approx(paired_differences(scores, FEW)["finetuned_over_base"][measure])
+    assert paired_differences(scores, FEW) != paired_differences(scores, Resampling(0.95, 1_000, seed=2))
 
 
 def test_one_question_and_equal_systems_show_nothing() -> None:
     table = pd.DataFrame({"ndcg@10": [0.5]}, index=pd.Index(["q"], name="query_id"))
-    found = paired({"a": table, "b": table}, FEW)["b_over_a"]["ndcg@10"]
+    found = paired_differences({"a": table, "b": table}, FEW)["b_over_a"]["ndcg@10"]
     expected = {
         "difference": 0,
         "low": 0,
@@ -173,4 +173,4 @@ def test_systems_of_different_questions_are_refused() -> None:
     scores = tables(np.random.default_rng(0))
     scores["bm25"] = scores["bm25"].iloc[1:]
     with pytest.raises(EmbedTuneError, match="base and bm25 were measured on different questions or cutoffs"):
-        paired(scores, FEW)
+        paired_differences(scores, FEW)

@@ -19,12 +19,12 @@ from FlagEmbedding.abc.finetune.embedder import (
 from FlagEmbedding.finetune.embedder.encoder_only.base import BiEncoderOnlyEmbedderModel
 from transformers import AutoModel, AutoTokenizer, get_scheduler
 
-from embedtune import fine_tune as fine_tune_module
-from embedtune.encode import pad_token_id
-from embedtune.errors import EmbedTuneError
-from embedtune.model import read_settings
-from embedtune.training_data import Batches, BatchPlan, collate
-from embedtune.training_records import cost, summary
+from embedtune.core.errors import EmbedTuneError
+from embedtune.models.encode import pad_token_id
+from embedtune.models.settings import read_settings
+from embedtune.training import fine_tune as fine_tune_module
+from embedtune.training.batches import BatchPlan, BatchSampler, collate
+from embedtune.training.records import cost, summary
 from tests.golden.training import (
     OPTIONS,
     PASSAGE_MAX_LEN,
@@ -56,7 +56,7 @@ def flag_embeddings_features(base: Path, mined: Path, cache: Path, group_size: i
 def epoch_batches(epoch: int, size: int = 8, seed: int = 42) -> list[list[int]]:
     """The questions of each whole batch of an epoch."""
     plan = BatchPlan(QUESTIONS, size, processes=1, drop_last=True)
-    batches = list(Batches(plan, epochs=epoch + 1, seed=seed, first=epoch * plan.batches))
+    batches = list(BatchSampler(plan, epochs=epoch + 1, seed=seed, first=epoch * plan.batches))
     return [[key % QUESTIONS for key in batch] for batch in batches]
 
 
@@ -202,7 +202,7 @@ def test_bfloat16_keeps_the_weights_in_float32(tmp_path: Path, base: Path, data:
 
 def test_an_infinite_learning_rate_ends_in_a_clear_error(tmp_path: Path, base: Path, data: Data) -> None:
     with pytest.raises(
-        EmbedTuneError, match=r"the loss is nan at step \d+ of 12, on the questions q\d+.*lower train\.learning"
+        EmbedTuneError, match=r"the loss is nan at step \d+ of 12, on the questions q\d+.*lower `learning_rate"
     ):
         run(base, training_set(base, data), tmp_path, learning_rate=1e30, warmup_ratio=0.0, max_grad_norm=1e9)
 

@@ -11,11 +11,13 @@ import pytest
 from numpy.typing import NDArray
 from transformers import AutoTokenizer
 
-from embedtune.errors import EmbedTuneError
-from embedtune.model import Settings, read_settings
-from embedtune.passages import Passages
-from embedtune.tokenization import Frame
-from embedtune.training_data import MinedRow, TrainingSet, collate
+from embedtune.core.errors import EmbedTuneError
+from embedtune.data.passages import Passages
+from embedtune.mining.mined_rows import MinedRow
+from embedtune.models.settings import Settings, read_settings
+from embedtune.models.tokenization import Frame
+from embedtune.training.batches import collate
+from embedtune.training.training_data import TrainingSet
 from tests.golden.training import (
     QUESTIONS,
     Data,
@@ -112,9 +114,7 @@ def test_distillation_without_all_scores_names_the_question(
     training_set(base, Data(data.mined, scored, data.passages), distillation=True)
     positive_scores = [1.0] if negative_scores else []
     scored[4] = replace(scored[4], positive_scores=positive_scores, negative_scores=negative_scores)
-    with pytest.raises(
-        EmbedTuneError, match=r"question 'q4' has passages without a teacher's score.*mine.source: data"
-    ):
+    with pytest.raises(EmbedTuneError, match=r"question 'q4' has passages without a teacher's score.*`source: data"):
         training_set(base, Data(data.mined, scored, data.passages), distillation=True)
 
 
@@ -125,7 +125,7 @@ def test_a_group_is_the_same_each_time_it_is_drawn_in_whatever_order(drawn: Trai
 
 def test_a_question_without_negatives_is_named_where_the_group_needs_some(base: Path, data: Data) -> None:
     rows = [*data.rows[:5], replace(data.rows[5], negatives=[]), *data.rows[6:]]
-    with pytest.raises(EmbedTuneError, match=r"question 'q5' has no negative.*train_group_size: 2"):
+    with pytest.raises(EmbedTuneError, match=r"train_group_size: 2 needs negatives, and question 'q5' has none"):
         training_set(base, Data(data.mined, rows, data.passages), group_size=2)
 
 

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from embedtune.fine_tune import Trained, fine_tune
-from embedtune.model import read_settings, write_settings
-from embedtune.passages import Passages, open_passages, read_texts
-from embedtune.segment import write_passages
-from embedtune.tokenization import frame, load_tokenizer, tokenize_queries
-from embedtune.training_data import MinedRow, TrainingSet, read_mined
+from embedtune.data.passages import Passages, open_passages, read_texts
+from embedtune.data.segment import write_passages
+from embedtune.mining.mined_rows import MinedRow, read_mined
+from embedtune.models.settings import read_settings, write_settings
+from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
+from embedtune.training.fine_tune import Trained, fine_tune
+from embedtune.training.training_data import TrainingSet
 
 QUESTIONS = 37
 QUERY_MAX_LEN = 24

@@ -1,17 +1,29 @@
-"""A copy of the project in a temporary folder, small parameters, and one finished `dvc repro` shared by the tests."""
+"""A copy of the project in a temporary folder, small parameters, and one finished `dvc repro` shared by the tests.
 
+A stage takes a second or two, its process and DVC's bookkeeping five times as long. So one real `dvc repro` is shared;
+what DVC would run after an edit is asked of DVC (`stale`), and what comes out of it is seen by running the stages' own
+`main` in processes forked from one that has imported everything (`stages`).
+"""
+
+from __future__ import annotations
+
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import networkx
 import pytest
 import yaml
 from filelock import FileLock
+
+from tests.forkserver import forkserver, run_stages
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -42,6 +54,28 @@ class Project:
         done = self.run("dvc", "repro", *arguments)
         return {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
 
+    def stale(self) -> set[str]:
+        """The names of the stages that `dvc repro` would run if all their outputs changed: what `dvc status` finds
+        changed, and all that comes after it (a dry run stops at the first)."""
+        from dvc.repo import Repo
+
+        with contextlib.chdir(self.root), Repo(str(self.root)) as repo:
+            changed = set(repo.status())
+            graph = repo.index.graph  # from a stage to those that it depends on
+            after = (networkx.ancestors(graph, stage) | {stage} for stage in graph if stage.addressing in changed)
+            return {stage.addressing for stages in after for stage in stages}
+
+    def stages(self, *commands: str, check: bool = True) -> Stages:
+        """Run stages one after the other, such as "mine finetuned", without DVC; what they said, and how they ended."""
+        output = Path(tempfile.mkstemp(dir=self.root.parent)[1])
+        process = forkserver().Process(target=run_stages, args=(str(self.root), commands, str(output)))
+        process.start()
+        process.join()
+        said = output.read_text()
+        assert not check or process.exitcode == 0, f"{', '.join(commands)}\n{said}"
+        assert process.exitcode is not None
+        return Stages(process.exitcode, said)
+
     def edit(self, **sections: dict[str, Any] | None) -> None:
         """Set keys of params.yaml; a section that is None becomes empty."""
         path = self.root / "params.yaml"
@@ -58,6 +92,14 @@ class Project:
         """Commit everything that git does not ignore."""
         self.run("git", "add", "--all")
         self.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "state")
+
+
+@dataclass(frozen=True)
+class Stages:
+    """How stages ended that were run without DVC, and what they said on both outputs."""
+
+    returncode: int
+    said: str
 
 
 def merge(params: dict[str, Any], changes: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 import shutil
@@ -11,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedtune.calibration import Answers, measures
-from embedtune.corpus import read_queries
-from embedtune.per_query import first_documents
+from embedtune.commands import compare
+from embedtune.comparison import calibration
+from embedtune.comparison.calibration import Top1, calibration_measures
+from embedtune.data.corpus import read_queries
+from embedtune.evaluation.per_query import first_documents
 from stages import calibrate, release, report
 from tests.browser import look_at, needs_chromium
 from tests.pipeline.conftest import Project
@@ -51,7 +55,7 @@ def test_the_report_is_one_file_that_says_what_was_found(finished: Project) -> N
 
 def test_the_page_names_the_commit_and_what_this_machine_did(project: Project) -> None:
     shutil.rmtree(project.root / "logs")
-    project.run("python", "-m", "stages.report")
+    project.stages("report")
     page = (project.root / "metrics" / "report.html").read_text(encoding="utf-8")
     revision = project.run("git", "rev-parse", "--short=12", "HEAD").stdout.strip()
     assert f"<dt>git revision</dt><dd>{revision}</dd>" in page
@@ -59,18 +63,26 @@ def test_the_page_names_the_commit_and_what_this_machine_did(project: Project) -
     assert project.run("git", "status", "--porcelain").stdout == "", "report.md is what it was"
 
 
+def compared(project: Project, *arguments: str) -> str:
+    """What `embedtune compare` prints."""
+    printed = io.StringIO()
+    with contextlib.chdir(project.root), contextlib.redirect_stdout(printed):
+        compare.main(list(arguments))
+    return printed.getvalue()
+
+
 def test_two_revisions_are_compared_question_by_question(project: Project) -> None:
     project.edit(train={"learning_rate": 1e-5})
-    project.repro("compare")
-    table = project.run("python", "-m", "embedtune.compare", "HEAD", "workspace").stdout
+    project.stages("train finetuned", "encode finetuned", "evaluate finetuned")
+    table = compared(project, "HEAD", "workspace")
     assert table.splitlines()[0] == "finetuned, 60 questions"
     row = next(line for line in table.splitlines() if line.startswith("ndcg@10"))
     before, after = (float(number) for number in row.split()[1:3])
     assert after == pytest.approx(project.metrics("finetuned")["ndcg@10"], abs=1e-4)
     assert before != after
-    same = project.run("python", "-m", "embedtune.compare", "HEAD", "workspace", "--system", "base").stdout
+    same = compared(project, "HEAD", "workspace", "--system", "base")
     assert next(line for line in same.splitlines() if line.startswith("ndcg@10")).endswith("0 / 0 / 60")
-    whole = json.loads(project.run("python", "-m", "embedtune.compare", "HEAD", "workspace", "--json").stdout)
+    whole = json.loads(compared(project, "HEAD", "workspace", "--json"))
     assert whole["measures"]["ndcg@10"]["difference"] == pytest.approx(after - before, abs=1e-4)
     scores = whole["scores"]
     gains = {q: scores["workspace"][q]["ndcg@10"] - row["ndcg@10"] for q, row in scores["HEAD"].items()}
@@ -83,28 +95,28 @@ def test_two_revisions_are_compared_question_by_question(project: Project) -> No
     )
     assert f"  {worst}  {text}" in table.partition("lost most in ndcg@10:")[2]
     first = ("HEAD", "workspace", "--system", "base", "--second-system", "finetuned")
-    across = project.run("python", "-m", "embedtune.compare", *first).stdout
+    across = compared(project, *first)
     assert across.splitlines()[0] == "base of HEAD against finetuned of workspace, 60 questions"
     tuned = next(line for line in across.splitlines() if line.startswith("ndcg@10")).split()[2]
     assert float(tuned) == pytest.approx(after, abs=1e-4)
-    unknown = project.run("python", "-m", "embedtune.compare", "nowhere", "workspace", check=False)
+    unknown = project.run("python", "-m", "embedtune", "compare", "nowhere", "workspace", check=False)
     assert "error: nowhere: no such git revision or DVC experiment" in unknown.stderr
     shutil.rmtree(project.root / ".dvc" / "cache")
-    lost = project.run("python", "-m", "embedtune.compare", "HEAD", "workspace", check=False)
+    lost = project.run("python", "-m", "embedtune", "compare", "HEAD", "workspace", check=False)
     assert "data/queries/test.jsonl cannot be read as of HEAD" in lost.stderr
     assert "Traceback" not in lost.stderr
 
 
 def test_an_experiment_is_compared_by_its_name_and_other_questions_are_refused(project: Project) -> None:
-    project.run("dvc", "exp", "run", "-n", "fewer", "-S", "evaluate.cutoffs=[10]")
-    table = project.run("python", "-m", "embedtune.compare", "HEAD", "fewer").stdout
+    project.run("dvc", "exp", "run", "-n", "fewer", "-S", "evaluate.cutoffs=[10]", "evaluate@finetuned")
+    table = compared(project, "HEAD", "fewer")
     assert [line.split()[0] for line in table.splitlines()[2:5]] == ["recall@10", "ndcg@10", "mrr@10"], "what both have"
     project.edit(dataset={"sample": {"documents": 41}})
-    project.run("dvc", "repro", "convert")
-    other = project.run("python", "-m", "embedtune.compare", "HEAD", "workspace", check=False)
+    project.repro("convert")
+    other = project.run("python", "-m", "embedtune", "compare", "HEAD", "workspace", check=False)
     assert "error: data/corpus.jsonl differs between HEAD and workspace" in other.stderr
     project.edit(evaluate={"split": "dev"})
-    other = project.run("python", "-m", "embedtune.compare", "HEAD", "workspace", check=False)
+    other = project.run("python", "-m", "embedtune", "compare", "HEAD", "workspace", check=False)
     assert "error: HEAD evaluated the split test, workspace dev: they share no questions" in other.stderr
 
 
@@ -113,11 +125,12 @@ def test_the_gate_and_the_report_are_refused_where_they_would_be_of_another_stat
     shutil.rmtree(project.root / ".dvc" / "cache")
     for folder in ("embeddings", "passages", "runs", "qrels"):
         shutil.rmtree(project.root / "data" / folder)
-    judged = project.run("python", "-m", "embedtune.gate", check=False)
+    judged = project.run("python", "-m", "embedtune", "gate", check=False)
     assert "not of the code" not in judged.stderr
+    assert judged.stderr.startswith("error: the gate is shut") or judged.stdout.startswith("the gate is open")
     project.edit(lexical={"tokenizer": "jieba"})
-    for command in (("embedtune.gate",), ("embedtune.freshness", "report")):
-        stale = project.run("python", "-m", *command, check=False)
+    for command in (("gate",), ("check", "--results-of", "report")):
+        stale = project.run("python", "-m", "embedtune", *command, check=False)
         assert stale.returncode == 1
         assert "are not of the code, parameters and data as they are now (lexical); run `dvc repro`" in stale.stderr
 
@@ -127,7 +140,7 @@ def test_on_dev_a_calibration_is_learned_from_one_half_and_measured_on_the_other
 ) -> None:
     project.edit(evaluate={"split": "dev"}, calibrate={"precision": 0.001})
     monkeypatch.chdir(project.root)
-    monkeypatch.setattr(calibrate, "MIN_QUESTIONS", 20)
+    monkeypatch.setattr(calibration, "MIN_QUESTIONS", 20)
     calibrate.main()
     learned = json.loads((project.root / "data" / "calibration.json").read_text())
     found = project.metrics("calibration")
@@ -142,10 +155,10 @@ def test_what_is_released_gives_the_figures_that_were_measured(project: Project)
     assert learned == json.loads((project.root / "data" / "calibration.json").read_text())
     found = project.metrics("calibration")
     queries = read_queries(project.root / "data" / "queries", project.root / "data" / "qrels", "test")
-    first = first_documents(project.root / "data" / "runs" / "finetuned.trec", 1)
+    first = first_documents(project.root / "data" / "runs" / "finetuned" / "run.trec", 1)
     scores = np.array([first[query.id][0][1] for query in queries])
     right = np.array([first[query.id][0][0] in query.relevant() for query in queries])
-    own = measures(learned, learned["threshold"], Answers(scores, right))
+    own = calibration_measures(learned, learned["threshold"], Top1(scores, right))
     assert own == pytest.approx({name: found[name] for name in own}, abs=1e-4)
 
 
@@ -153,7 +166,7 @@ def test_too_few_dev_questions_leave_scores_as_they_are_which_is_said(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.root)
-    monkeypatch.setattr(calibrate, "MIN_QUESTIONS", 41)
+    monkeypatch.setattr(calibration, "MIN_QUESTIONS", 41)
     for stage in (calibrate, release, report):
         stage.main()
     released = project.root / "models" / "release"
@@ -191,9 +204,11 @@ def test_a_mixture_is_measured_on_both_domains_judged_and_released(project: Proj
         mix={"mixed": {"model": "finetuned", "shares": shares}},
         hybrid={"model": "mixed"},
     )
-    ran = project.repro()
+    ran = project.stale()
     assert {"probe", "mix@mixed", "encode_mix@mixed", "index_mix@mixed", "evaluate_mix@mixed", "hybrid"} <= ran
     assert not {name for name in ran if name.startswith(("train@", "mine@", "encode@", "encode_base"))}
+    project.stages("probe", "mix mixed", "encode mixed", "index mixed", "evaluate mixed", "hybrid")
+    project.stages("compare", "calibrate", "forgetting", "release", "report")
     told = project.metrics("training/mixed")
     assert told["share"] in shares
     curve = (project.root / "metrics" / "plots" / "mixing" / "mixed.csv").read_text().splitlines()

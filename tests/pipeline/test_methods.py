@@ -19,6 +19,12 @@ from transformers import AutoModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2M
 
 from tests.pipeline.conftest import Project
 
+TO_TRAIN = (
+    *("download", "base_model", "convert", "segment", "encode base", "reranker", "mine finetuned", "dev_pool"),
+    "train finetuned",
+)
+AFTER_TRAINING = ("encode finetuned", "index base", "index finetuned", "slices", "evaluate base", "evaluate finetuned")
+
 
 def write_decoder(target: Path, texts: list[str]) -> None:
     """A tiny Qwen2 whose tokenizer pads on the left and closes texts with the padding token, as Qwen3-Embedding's."""
@@ -63,7 +69,9 @@ def test_a_decoder_with_lora_and_last_token_pooling(project: Project) -> None:
         train={"method": "lora", "learning_rate": 1e-2, "num_train_epochs": 4},
         rounds={"round2": "finetuned"},
     )
-    assert {"train@finetuned", "train@round2"} < project.repro("compare")
+    assert {"train@finetuned", "train@round2"} < project.stale()
+    of_base = ("base_model", "segment", "encode base", "dev_pool")
+    project.stages(*of_base, "mine finetuned", "train finetuned", "encode finetuned", "mine round2", "train round2")
     for name, start in (("finetuned", "base"), ("round2", "finetuned")):
         assert_merged(project, name, start)
     training = project.metrics("training/finetuned")
@@ -71,7 +79,17 @@ def test_a_decoder_with_lora_and_last_token_pooling(project: Project) -> None:
     assert 0 < training["trained_parameters"] < training["parameters"] / 2
     merged = project.root / "merged"
     project.run(
-        *("python", "-m", "embedtune.merge", "models/base", "models/finetuned/adapter", "merged", "--precision", "bf16")
+        *(
+            "python",
+            "-m",
+            "embedtune",
+            "merge",
+            "models/base",
+            "models/finetuned/adapter",
+            "merged",
+            "--precision",
+            "bf16",
+        )
     )
     assert AutoModel.from_pretrained(merged).dtype == torch.bfloat16
 
@@ -103,7 +121,7 @@ def test_pairs_train_with_in_batch_negatives_alone(project: Project) -> None:
         mine={"negatives": 0},
         train={"train_group_size": 1, "eval_strategy": "no"},
     )
-    project.repro("train@finetuned")
+    project.stages(*TO_TRAIN)
     assert project.metrics("mining/finetuned")["negatives"] == 0
     assert project.metrics("training/finetuned")["last_loss"] < project.metrics("training/finetuned")["first_loss"]
 
@@ -126,15 +144,17 @@ def test_triplets_with_a_teachers_scores_are_distilled(project: Project) -> None
         mine={"negatives": 2, "source": "dataset"},
         train={"distillation": True, "train_group_size": 3, "eval_strategy": "no"},
     )
-    project.repro("train@finetuned")
+    project.stages(*TO_TRAIN)
     distilled = project.metrics("training/finetuned")["first_loss"]
     project.edit(train={"distillation": False})
-    assert "train@finetuned" in project.repro("train@finetuned")
+    project.stages("train finetuned")
     assert distilled > project.metrics("training/finetuned")["first_loss"] + 1.0, "log 3 is the least that is added"
     write(scored=False)
     project.edit(train={"distillation": True})
-    done = project.run("dvc", "repro", "train@finetuned", check=False)
-    assert "passages without a teacher's score" in done.stderr
+    done = project.stages(*TO_TRAIN, check=False)
+    assert "error: params.yaml: train.distillation: question" in done.said
+    assert "passages without a teacher's score" in done.said
+    assert "it takes `dataset.format: triplets`" in done.said and "`mine.source: dataset`" in done.said
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -145,7 +165,7 @@ def test_two_processes_encode_as_one_does(project: Project) -> None:
     folder = project.root / "data" / "embeddings" / "base"
     alone = {path.name: np.load(path) for path in folder.iterdir()}
     shutil.rmtree(folder)
-    launch = "from embedtune import distributed; distributed.launch('stages.encode', ['base'], 2)"
+    launch = "from embedtune.compute import distributed; distributed.launch('stages.encode', ['base'], 2)"
     done = project.run("python", "-c", launch)
     assert "2 x cpu" in done.stderr
     assert {path.name for path in folder.iterdir()} == alone.keys()
@@ -155,7 +175,8 @@ def test_two_processes_encode_as_one_does(project: Project) -> None:
 
 def test_a_failing_process_ends_the_others_with_its_message(project: Project) -> None:
     (project.root / "models" / "base" / "tokenizer.json").unlink()
-    launch = "from embedtune import cli, distributed; cli.run(lambda: distributed.launch('stages.encode', ['base'], 2))"
+    launch = "distributed.launch('stages.encode', ['base'], 2)"
+    launch = f"from embedtune.compute import distributed; from embedtune.core import cli; cli.run(lambda: {launch})"
     done = project.run("python", "-c", launch, check=False)
     assert done.returncode == 1
     assert done.stderr.count("error: models/base/tokenizer.json: no such file") == 1
@@ -166,7 +187,7 @@ def test_a_failing_process_ends_the_others_with_its_message(project: Project) ->
 @pytest.fixture
 def machines(project: Project, tmp_path: Path) -> list[Project]:
     """Two machines with a copy of the project each, whose model has no dropout: each process draws its own."""
-    from embedtune.sample.model import write_sample_model
+    from embedtune.models.sample_model import write_sample_model
     from tests.pipeline.conftest import copy
 
     local = project.root / "models" / "local"
@@ -175,7 +196,7 @@ def machines(project: Project, tmp_path: Path) -> list[Project]:
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     (local / "config.json").write_text(json.dumps(config))
     project.edit(model={"name": "local"}, train={"per_device_train_batch_size": 16, "eval_strategy": "epoch"})
-    project.repro()
+    project.stages(*TO_TRAIN, *AFTER_TRAINING)
     first = copy(project, tmp_path / "first")
     first.edit(train={"per_device_train_batch_size": 8})
     return [project, first, copy(first, tmp_path / "second")]
@@ -195,7 +216,8 @@ def test_two_machines_give_the_metrics_of_one_process(machines: list[Project]) -
         stderr=subprocess.PIPE,
         text=True,
     )
-    done = first.run("dvc", "repro", **shared, PET_NODE_RANK="0")
+    done = first.run("python", "-m", "stages.train", "finetuned", **shared, PET_NODE_RANK="0")
+    first.stages(*AFTER_TRAINING)
     said = other.communicate(timeout=120)[1]
     assert other.returncode == 0, said
     assert "2 x cpu" in done.stderr

@@ -9,8 +9,17 @@ from tests.pipeline.conftest import Project
 
 pytestmark = pytest.mark.slow
 
-OF_BASE = {"base_model", "convert", "dev_pool", "download", "encode_base", "evaluate_base", "lexical", "mine@finetuned"}
-OF_BASE |= {"index_base", "probe", "reranker", "segment", "slices"}
+OF_BASE = {
+    "base_model",
+    "convert",
+    "dev_pool",
+    "download",
+    "encode_base@base",
+    "evaluate_base@base",
+    "lexical",
+    "mine@finetuned",
+}
+OF_BASE |= {"index_base@base", "probe", "reranker", "segment", "slices"}
 OF_FINETUNED = {"train@finetuned", "encode@finetuned", "index@finetuned", "evaluate@finetuned", "hybrid"}
 OF_RESULTS = {"calibrate", "compare", "forgetting", "release", "report"}
 OF_FINETUNED |= OF_RESULTS
@@ -26,7 +35,9 @@ def test_a_first_run_runs_every_stage_and_a_second_none(finished: Project) -> No
 
 def test_new_cutoffs_mine_train_and_encode_nothing_anew(project: Project) -> None:
     project.edit(evaluate={"cutoffs": [1, 7]}, compare={"measures": None}, gate=None)
-    assert project.repro() == {"evaluate_base", "evaluate@finetuned", "lexical", "hybrid"} | OF_RESULTS - {"calibrate"}
+    stages = {"evaluate_base@base", "evaluate@finetuned", "lexical", "hybrid"}
+    assert project.stale() == stages | OF_RESULTS - {"calibrate"}
+    project.stages("evaluate base", "evaluate finetuned", "lexical", "hybrid", "compare")
     assert {"recall@7", "ndcg@7", "mrr@7"} < set(project.metrics("finetuned"))
     assert "recall@10" not in project.metrics("finetuned")
     assert set(project.metrics("comparison")["pairs"]["finetuned_over_base"]) == set(project.metrics("bm25"))
@@ -34,13 +45,19 @@ def test_new_cutoffs_mine_train_and_encode_nothing_anew(project: Project) -> Non
 
 def test_a_new_seed_of_mining_keeps_the_base_models_vectors(project: Project) -> None:
     project.edit(mine={"seed": 7})
-    assert project.repro() == {"mine@finetuned"} | OF_FINETUNED
+    assert project.stale() == {"mine@finetuned"} | OF_FINETUNED
+    mined = project.root / "data" / "mined" / "finetuned.jsonl"
+    before = mined.read_bytes()
+    project.stages("mine finetuned")
+    assert mined.read_bytes() != before
 
 
 def test_a_second_round_mines_with_the_model_just_trained_and_the_first_stays(project: Project) -> None:
     project.edit(rounds={"round2": "finetuned"}, hybrid={"model": "round2"})
     steps = {"mine", "train", "encode", "index", "evaluate"}
-    assert project.repro() == {f"{step}@round2" for step in steps} | {"hybrid"} | OF_RESULTS
+    assert project.stale() == {f"{step}@round2" for step in steps} | {"hybrid"} | OF_RESULTS
+    of_round = (f"{step} round2" for step in ("mine", "train", "encode", "index", "evaluate"))
+    project.stages(*of_round, "hybrid", "compare", "calibrate", "forgetting", "release", "report")
     rounds = project.metrics("rounds")
     assert 0 < rounds["round2"]["negatives_kept"] < 0.9
     assert 0 < rounds["round2"]["top10_kept"] < 1
@@ -52,12 +69,15 @@ def test_a_new_learning_rate_mines_and_encodes_the_base_model_no_more_and_dvc_sh
     project: Project,
 ) -> None:
     project.edit(train={"learning_rate": "1e-3"})
-    assert project.repro() == OF_FINETUNED
+    assert project.stale() == OF_FINETUNED
+    steps = ("train", "encode", "index", "evaluate")
+    ran = project.repro("evaluate@finetuned")
+    assert ran == {f"{step}@finetuned" for step in steps}
     changed = project.run("dvc", "params", "diff").stdout
     assert "train.learning_rate" in changed
     difference = project.run("dvc", "metrics", "diff").stdout
-    assert "comparison.json" in difference
-    assert "recall@10.finetuned" in difference
+    assert "metrics/finetuned.json" in difference and "metrics/base.json" not in difference
+    assert "recall@10" in difference
     project.run("dvc", "plots", "diff", "--out", "dvc_plots")
     page = (project.root / "dvc_plots" / "index.html").read_text()
     assert "Training loss" in page
@@ -75,18 +95,25 @@ def test_an_experiment_takes_a_number_in_exponent_notation(project: Project) -> 
 def test_a_clone_with_a_lock_file_but_no_data_runs_and_gives_equal_bytes(finished: Project, tmp_path: Path) -> None:
     finished.run("git", "clone", "--quiet", ".", str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone")
-    # some write nothing but files that git brought along, and their inputs come out as they were; a flat index is the
-    # same for both models, so that the second is restored
-    assert clone.repro() == OF_BASE | OF_FINETUNED - {"compare", "forgetting", "report", "index@finetuned"}
+    assert clone.stale() == OF_BASE | OF_FINETUNED
+    clone.stages(*(stage.replace("_base@", " ").replace("@", " ") for stage in in_order(clone)))
+    status = clone.run("dvc", "status").stdout.splitlines()
+    found = {line.partition(":")[0].strip() for line in status if line.startswith("\t\t")}
+    assert found == {"not in cache"}, "every output has the checksum that dvc.lock has"
     assert clone.run("git", "status", "--porcelain").stdout == ""  # every metrics file has the bytes that git has
     assert len(list((clone.root / "metrics").rglob("*.*"))) >= 9
-    for result in ("data/mined/finetuned.jsonl", "data/runs/finetuned.trec", "data/runs/hybrid_scores.trec"):
+    for result in ("data/mined/finetuned.jsonl", "data/runs/finetuned/run.trec", "data/runs/hybrid_scores/run.trec"):
         assert (clone.root / result).read_bytes() == (finished.root / result).read_bytes(), result
 
 
+def in_order(project: Project) -> list[str]:
+    """All stages, each after those that it depends on."""
+    dry = project.run("dvc", "repro", "--dry", "--force", "--allow-missing").stdout
+    return [line.split("'")[1] for line in dry.splitlines() if line.startswith("Running stage")]
+
+
 def test_the_table_is_printed_at_the_end(project: Project) -> None:
-    project.edit(evaluate={"cutoffs": [10]})
-    printed = project.run("dvc", "repro", "compare").stdout
+    printed = project.run("python", "-m", "stages.compare").stdout
     assert "recall@10" in printed
     assert "finetuned" in printed
     shutil.rmtree(project.root / "logs")

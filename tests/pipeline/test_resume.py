@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import random
+import runpy
 import shutil
 import signal
 import sys
@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.forkserver import forkserver
 from tests.pipeline.conftest import Project, copy
-
-pytestmark = pytest.mark.xdist_group("resume")  # its fixtures are costly
 
 KILLS = int(os.environ.get("EMBEDTUNE_KILLS", "5"))  # the twenty of the closing note: EMBEDTUNE_KILLS=20
 TRAINING = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 3, "num_train_epochs": 2}
@@ -31,17 +30,13 @@ def train(root: str, output: str) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         sys.argv = ["stages/train.py", "finetuned"]
-        from embedtune import cli
-        from stages.train import main
-
-        cli.run(main)
+        runpy.run_module("stages.train", run_name="__main__")
 
 
 @pytest.fixture(scope="module")
 def start() -> Any:
     """Starts the train stage of a project in a new process; returns it and the file of what it says."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["stages.train"])
+    context = forkserver()
 
     def starting(project: Project) -> tuple[Any, Path]:
         output = project.root / "logs" / "output.txt"
@@ -150,7 +145,7 @@ def test_what_has_changed_begins_anew(trainable: Project, start: Any, tmp_path: 
             project.root
             / {
                 "data": "data/mined/finetuned.jsonl",
-                "code": "embedtune/objectives.py",
+                "code": "embedtune/training/objectives.py",
                 "weights": "models/base/README.md",
             }[change]
         )

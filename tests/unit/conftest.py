@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-from embedtune.files import read_lines
-from embedtune.sample.corpus import write_sample
-from embedtune.tokenization import load_tokenizer
+from embedtune.core.json_files import read_lines
+from embedtune.data.sample.corpus import write_sample
+from embedtune.models.tokenization import load_tokenizer
 from tests.unit.segmenting import english
 
 

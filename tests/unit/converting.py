@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from embedtune.convert import CorpusWriter, convert
-from embedtune.corpus import Query
-from embedtune.errors import EmbedTuneError
-from embedtune.layouts.opening import open_layout
-from embedtune.layouts.rows import BadRows
+from embedtune.core.errors import EmbedTuneError
+from embedtune.data.convert import CorpusWriter, convert
+from embedtune.data.corpus import Query
+from embedtune.data.layouts.opening import open_layout
+from embedtune.data.layouts.rows import BadRows
 
 Rows = list[dict[str, Any]]
 
@@ -56,7 +56,7 @@ def complaint(root: Path, layout_format: str) -> list[str]:
     with pytest.raises(EmbedTuneError) as caught:
         converted(root, layout_format)
     *lines, hint = str(caught.value).replace(f"{root}/", "").split("\n")
-    assert hint == "mend these rows, or write `dataset.on_bad_row: skip` to set them aside"
+    assert hint == "mend these rows, or write `on_bad_row: skip` to set them aside"
     return lines
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from embedtune.errors import EmbedTuneError
-from embedtune.layouts.opening import open_layout
-from embedtune.layouts.rows import BadRows, Row
+from embedtune.core.errors import EmbedTuneError
+from embedtune.data.layouts.opening import open_layout
+from embedtune.data.layouts.rows import BadRows, Row
 
 Rows = list[dict[str, Any]]
 CORPUS = [{"docid": "d1", "text": "第一篇"}, {"docid": "d2", "text": "second"}, {"docid": "d3", "text": "third"}]
@@ -91,6 +91,6 @@ def complaint(root: Path, layout_format: str, hint: bool = True) -> str:
     with pytest.raises(EmbedTuneError) as caught:
         read(root, layout_format)[2].raise_if_fatal()
     message = str(caught.value).replace(f"{root}/", "")
-    ending = "\nmend these rows, or write `dataset.on_bad_row: skip` to set them aside"
+    ending = "\nmend these rows, or write `on_bad_row: skip` to set them aside"
     assert message.endswith(ending) == hint, message
     return message.removesuffix(ending)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from embedtune.files import write_json_lines
-from embedtune.passages import Passages, open_passages
-from embedtune.segment import write_passages
-from embedtune.tokenization import frame
+from embedtune.core.json_files import write_json_lines
+from embedtune.data.passages import Passages, open_passages
+from embedtune.data.segment import write_passages
+from embedtune.models.tokenization import frame
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL_CORPUS = ROOT.parent / "shared" / "data" / "mldr-zh-10" / "mldr-v1.0-zh" / "corpus.jsonl.gz"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from embedtune.layouts.opening import open_layout
-from embedtune.layouts.rows import BadRows
+from embedtune.data.layouts.opening import open_layout
+from embedtune.data.layouts.rows import BadRows
 from tests.unit.layouts import (
     BEIR_CORPUS,
     BEIR_QUERIES,
@@ -63,8 +63,8 @@ BAD_ROWS: list[tuple[str, Any, str]] = [
         "'docid' 'd\\t1' holds white space, which TREC files cannot carry; replace it",
     ),
     ("mldr", {**GOOD["mldr"], "negative_passages": {}}, f"'negative_passages' {LISTED}"),
-    ("mldr", TRIPLETS[0], "'query_id' is missing or not an id; it looks like dataset.format: triplets"),
-    ("mldr", PAIRS[0], "'query_id' is missing or not an id; it looks like dataset.format: pairs"),
+    ("mldr", TRIPLETS[0], "'query_id' is missing or not an id; it looks like `format: triplets`"),
+    ("mldr", PAIRS[0], "'query_id' is missing or not an id; it looks like `format: pairs`"),
     ("triplets", without(GOOD["triplets"], "query"), "'query' is missing"),
     ("triplets", without(GOOD["triplets"], "pos"), "'pos' is missing or not a list of texts"),
     ("triplets", {**GOOD["triplets"], "pos": []}, "'pos' is empty; give at least one"),
@@ -78,15 +78,15 @@ BAD_ROWS: list[tuple[str, Any, str]] = [
     (
         "triplets",
         MLDR["train"][0],
-        "'pos' is missing or not a list of texts; it looks like dataset.format: mldr",
+        "'pos' is missing or not a list of texts; it looks like `format: mldr`",
     ),
-    ("triplets", PAIRS[0], "'pos' is missing or not a list of texts; it looks like dataset.format: pairs"),
+    ("triplets", PAIRS[0], "'pos' is missing or not a list of texts; it looks like `format: pairs`"),
     ("pairs", without(GOOD["pairs"], "query"), "'query' is missing"),
     ("pairs", without(GOOD["pairs"], "pos_doc"), "'pos_doc' is missing"),
     ("pairs", {**GOOD["pairs"], "pos_doc": "\t"}, "'pos_doc' is empty"),
     ("pairs", {**GOOD["pairs"], "pos_doc": ["x"]}, "'pos_doc' is not a text"),
-    ("pairs", TRIPLETS[0], "'pos_doc' is missing; it looks like dataset.format: triplets"),
-    ("pairs", MLDR["train"][0], "'pos_doc' is missing; it looks like dataset.format: mldr"),
+    ("pairs", TRIPLETS[0], "'pos_doc' is missing; it looks like `format: triplets`"),
+    ("pairs", MLDR["train"][0], "'pos_doc' is missing; it looks like `format: mldr`"),
 ]
 
 

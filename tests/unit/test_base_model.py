@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import AutoModel, XLMRobertaConfig, XLMRobertaModel
 
-from embedtune.base_model import prepare_model
-from embedtune.errors import EmbedTuneError
-from embedtune.model import Settings, pooling_modes, read_settings
-from embedtune.sample.model import write_sample_model
+from embedtune.core.errors import EmbedTuneError
+from embedtune.models.base_model import prepare_model
+from embedtune.models.sample_model import write_sample_model
+from embedtune.models.settings import Settings, pooling_modes, read_settings
 
 INSTRUCTIONS = {"normalize": True, "query_instruction": "问：", "passage_instruction": "答："}
 
@@ -72,7 +72,7 @@ def test_another_pooling_than_the_models_own_is_refused(source: Path) -> None:
     with pytest.raises(EmbedTuneError) as error:
         prepare_model(prepared, source, pooling="cls", **INSTRUCTIONS)
     assert str(error.value) == (
-        "params.yaml: model.pooling: expected mean, as the model's own 1_Pooling/config.json says, got cls; "
+        "pooling: expected mean, as the model's own 1_Pooling/config.json says, got cls; "
         "to go against it, delete that file in a local copy"
     )
 

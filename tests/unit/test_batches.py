@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from embedtune.training_data import Batches, BatchPlan
+from embedtune.training.batches import BatchPlan, BatchSampler
 
 
 def keys(plan: BatchPlan, **options: int) -> list[list[int]]:
-    return list(Batches(plan, **({"epochs": 3, "seed": 1} | options)))
+    return list(BatchSampler(plan, **({"epochs": 3, "seed": 1} | options)))
 
 
 @pytest.mark.parametrize("questions", [1, 2, 37, 1000])
@@ -15,7 +15,7 @@ def keys(plan: BatchPlan, **options: int) -> list[list[int]]:
 def test_an_epoch_has_every_question_once_in_an_order_of_its_own(questions: int, size: int) -> None:
     plan = BatchPlan(questions, size, processes=1, drop_last=False)
     batches = keys(plan, epochs=4)
-    assert len(batches) == 4 * plan.batches == len(Batches(plan, epochs=4, seed=1))
+    assert len(batches) == 4 * plan.batches == len(BatchSampler(plan, epochs=4, seed=1))
     assert plan.left_out == 0
     orders = []
     for epoch in range(4):
@@ -62,14 +62,14 @@ def test_too_few_questions_for_the_processes_make_no_batch() -> None:
 def test_it_goes_on_from_any_batch(first: int) -> None:
     plan = BatchPlan(37, 8, processes=1, drop_last=False)
     assert keys(plan, first=first) == keys(plan)[first:]
-    assert len(Batches(plan, epochs=3, seed=1, first=first)) == 15 - first
+    assert len(BatchSampler(plan, epochs=3, seed=1, first=first)) == 15 - first
 
 
 def test_questions_of_like_length_share_a_batch() -> None:
     lengths = np.random.default_rng(0).integers(5, 500, 1003)
     plan = BatchPlan(1003, 10, processes=1, drop_last=False)
-    plain = list(Batches(plan, epochs=2, seed=1))
-    grouped = list(Batches(plan, epochs=2, seed=1, lengths=lengths))
+    plain = list(BatchSampler(plan, epochs=2, seed=1))
+    grouped = list(BatchSampler(plan, epochs=2, seed=1, lengths=lengths))
     assert sorted(key for batch in grouped for key in batch) == sorted(key for batch in plain for key in batch)
 
     def padding(batches: list[list[int]]) -> float:
@@ -87,7 +87,7 @@ def test_grouping_by_length_leaves_out_others_each_epoch_and_mixes_batches() -> 
     """Few batches: an order sorted as a whole would make the same batches in every epoch."""
     lengths = np.random.default_rng(0).integers(5, 500, 1000)
     plan = BatchPlan(1000, 64, processes=1, drop_last=True)
-    batches = list(Batches(plan, epochs=2, seed=1, lengths=lengths))
+    batches = list(BatchSampler(plan, epochs=2, seed=1, lengths=lengths))
     first, second = ([{key % 1000 for key in b} for b in part] for part in (batches[:15], batches[15:]))
     dropped = [set(range(1000)) - set().union(*epoch) for epoch in (first, second)]
     assert len(dropped[0] & dropped[1]) < 10, "of 40"

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from embedtune import checkpoints
-from embedtune.errors import EmbedTuneError
+from embedtune.core import run_folder
+from embedtune.core.errors import EmbedTuneError
+from embedtune.training import checkpoints
 
 
 def write(run: Path, step: int) -> Path:
@@ -19,14 +20,14 @@ def write(run: Path, step: int) -> Path:
 
 
 def steps(run: Path) -> list[str]:
-    return [path.name for path in checkpoints.whole(run)]
+    return [path.name for path in checkpoints.complete(run)]
 
 
 def test_the_state_comes_back_and_the_last_is_last(tmp_path: Path) -> None:
     for step in (5, 100, 20):
         write(tmp_path, step)
     assert steps(tmp_path) == ["step-000005", "step-000020", "step-000100"]
-    assert checkpoints.read_state(checkpoints.whole(tmp_path)[-1]) == {"step": torch.tensor(100)}
+    assert checkpoints.read_state(checkpoints.complete(tmp_path)[-1]) == {"step": torch.tensor(100)}
 
 
 @pytest.mark.parametrize("damage", ["no marker", "cut weights", "no weights", "cut state", "torn marker", "no folder"])
@@ -78,7 +79,7 @@ def test_a_finished_run_cannot_be_continued(tmp_path: Path) -> None:
     kept = write(run, 5)
     checkpoints.finish(run, keep_models=True)
     assert [path.name for path in kept.iterdir()] == ["model.safetensors"]
-    assert checkpoints.whole(run) == []
+    assert checkpoints.complete(run) == []
     checkpoints.finish(run, keep_models=False)
     assert not run.exists()
 
@@ -99,14 +100,14 @@ def named(root: Path, **changes: Any) -> str:
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
-    return checkpoints.run_name("lr: 1", [root / "data/train.jsonl", root / "base", root / "code"])
+    return run_folder.run_name("lr: 1", [root / "data/train.jsonl", root / "base", root / "code"])
 
 
 def test_the_name_of_a_run_depends_on_settings_data_weights_and_code(tmp_path: Path) -> None:
     root = tmp_path / "project"
     name = named(root)
     assert named(root) == name
-    assert checkpoints.run_name("lr: 2", [root / "data/train.jsonl", root / "base", root / "code"]) != name
+    assert run_folder.run_name("lr: 2", [root / "data/train.jsonl", root / "base", root / "code"]) != name
     for changed in ("data/train.jsonl", "base/model.safetensors", "code/loss.py", "base/new"):
         assert named(root, **{changed: "other"}) != name, changed
     assert named(root, **{"code/__pycache__/loss.pyc": "compiled"}) == name

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.unit.committed import OTHER_DATA, OWN_WORK, ROOT, STAGES
 
@@ -21,13 +22,28 @@ def test_code_and_metrics_are_those_of_the_last_run(stage: str) -> None:
     assert changed == [], "run `dvc repro` with the shipped params.yaml and commit dvc.lock and metrics/"
 
 
+def ours(file: Path) -> bool:
+    """Whether DVC counts a file of a directory: .dvcignore leaves Python's caches out."""
+    return file.is_file() and "__pycache__" not in file.parts
+
+
 def digest(path: Path) -> str:
     """The checksum that DVC gives a file, or a directory."""
     if path.is_dir():
-        names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+        names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if ours(file))
         entries = [{"md5": digest(path / name), "relpath": name} for name in names]
         return hashlib.md5(json.dumps(entries).encode()).hexdigest() + ".dir"
     return hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else "absent"
+
+
+def test_the_lock_file_has_the_stages_of_the_dag_and_no_others() -> None:
+    if OTHER_DATA:
+        pytest.skip("the last run was of other parameters than the shipped ones")
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    names = {"${rounds}": ["finetuned"], "${mix}": [], "{'base': None}": ["base"]}
+    once = {name for name, stage in stages.items() if "foreach" not in stage}
+    repeated = {name: names[str(stage["foreach"])] for name, stage in stages.items() if "foreach" in stage}
+    assert set(STAGES) == once | {f"{name}@{key}" for name, keys in repeated.items() for key in keys}
 
 
 def test_the_gain_is_more_than_four_standard_errors() -> None:

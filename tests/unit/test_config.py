@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from embedtune.config import load_params
-from embedtune.errors import EmbedTuneError
+from embedtune.config.reading import load_params
+from embedtune.core.errors import EmbedTuneError
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
@@ -338,7 +338,7 @@ def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
 def test_the_command_line_check_prints_the_message_and_exits_with_1(tmp_path: Path) -> None:
     path = edited(tmp_path / "params.yaml", {"mine.hard_share": "70"})
     done = subprocess.run(
-        [sys.executable, "-m", "embedtune.config", str(path)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "embedtune", "check", str(path)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (

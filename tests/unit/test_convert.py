@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from embedtune.convert import CorpusWriter, convert
-from embedtune.corpus import SPLITS, Query, read_corpus, read_queries, write_qrels, write_queries
-from embedtune.errors import EmbedTuneError
-from embedtune.layouts.opening import open_layout
-from embedtune.layouts.rows import BadRows, CorpusRow, Layout
+from embedtune.core.errors import EmbedTuneError
+from embedtune.data.convert import CorpusWriter, convert
+from embedtune.data.corpus import SPLITS, Query, read_corpus, read_queries, write_qrels, write_queries
+from embedtune.data.layouts.opening import open_layout
+from embedtune.data.layouts.rows import BadRows, CorpusRow, Layout
 from tests.unit.converting import Rows, complaint, converted, mldr_row, write_rows
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,17 +18,17 @@ from typing import Any
 
 import pytest
 
-from embedtune import files
-from embedtune.errors import SHOWN_PROBLEMS, EmbedTuneError, Problems
+from embedtune.core import files, json_files, locks
+from embedtune.core.errors import SHOWN_PROBLEMS, EmbedTuneError, Problems
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from embedtune import files
+from embedtune.core import files
 
 kind, path = sys.argv[1], Path(sys.argv[2])
-with (files.whole_directory if kind == "directory" else files.whole_file)(path) as partial:
+with (files.atomic_directory if kind == "directory" else files.atomic_file)(path) as partial:
     (partial / "half" if kind == "directory" else partial).write_text("half")
     print("writing", flush=True)
     time.sleep(60)
@@ -53,7 +53,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def whole(kind: str) -> Writer:
-    return files.whole_directory if kind == "directory" else files.whole_file
+    return files.atomic_directory if kind == "directory" else files.atomic_file
 
 
 def write_half(kind: str, whole: Writer, path: Path, error: Exception) -> None:
@@ -90,7 +90,7 @@ def test_a_whole_output_replaces_the_old_one_and_leaves_nothing_beside_it(
 
 def test_a_new_directory_keeps_no_file_of_the_old_one(tmp_path: Path) -> None:
     for name in ("first", "second"):
-        with files.whole_directory(tmp_path / "out") as partial:
+        with files.atomic_directory(tmp_path / "out") as partial:
             (partial / name).write_text(name)
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["second"]
 
@@ -116,7 +116,7 @@ def test_a_second_writer_is_refused_and_told_whose_process_writes(tmp_path: Path
             pytest.fail("two writers at once")
         assert str(caught.value) == (
             f"{path}: process {process.pid} is still writing it; "
-            "wait for that process to end, or kill it, then run `dvc repro` again"
+            "wait for that process to end, or kill it, then run it again"
         )
         partial = tmp_path / ".out.partial"
         assert (partial / "half" if kind == "directory" else partial).read_text() == "half"  # the first is unharmed
@@ -150,22 +150,22 @@ def test_writers_that_begin_just_as_another_ends_never_write_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, third_begins: str
 ) -> None:
     path = tmp_path / "out"
-    lock = files.fcntl.flock
+    lock = locks.fcntl.flock
     with contextlib.ExitStack() as first, contextlib.ExitStack() as second, contextlib.ExitStack() as third:
-        first.enter_context(files.whole_file(path)).write_text("first")
+        first.enter_context(files.atomic_file(path)).write_text("first")
 
         def lock_once_the_first_has_ended(*arguments: Any) -> None:
-            monkeypatch.setattr(files.fcntl, "flock", lock)
+            monkeypatch.setattr(locks.fcntl, "flock", lock)
             first.close()
             if third_begins == "before the second":
-                third.enter_context(files.whole_file(path)).write_text("third")
+                third.enter_context(files.atomic_file(path)).write_text("third")
             lock(*arguments)
 
-        monkeypatch.setattr(files.fcntl, "flock", lock_once_the_first_has_ended)
+        monkeypatch.setattr(locks.fcntl, "flock", lock_once_the_first_has_ended)
         refused = 0
         for writer in (second, third)[: 1 if third_begins == "before the second" else 2]:
             try:
-                writer.enter_context(files.whole_file(path)).write_text("another")
+                writer.enter_context(files.atomic_file(path)).write_text("another")
             except EmbedTuneError:
                 refused += 1
         assert refused == 1
@@ -178,7 +178,7 @@ def test_a_full_disk_is_named_and_nothing_half_written_is_kept(tmp_path: Path, k
     with pytest.raises(EmbedTuneError) as caught:
         write_half(kind, whole, path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     assert re.sub(r"\d+\.\d GB", "1.0 GB", str(caught.value)) == (
-        f"{path}: the disk is full (1.0 GB free); make room and run `dvc repro` again, nothing half-written was kept"
+        f"{path}: the disk is full (1.0 GB free); make room and run it again, nothing half-written was kept"
     )
     assert content(kind, path) == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -188,10 +188,10 @@ def test_a_full_disk_is_named_and_nothing_half_written_is_kept(tmp_path: Path, k
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
 def test_a_write_that_the_disk_refuses_is_named(tmp_path: Path, name: str) -> None:
     def fill_the_disk() -> None:
-        with files.whole_file(tmp_path / name) as partial:
+        with files.atomic_file(tmp_path / name) as partial:
             partial.symlink_to("/dev/full")
-            with files.open_binary_writer(partial, compress=name.endswith(".gz")) as file:
-                file.writelines(files.json_line({"number": i}) for i in range(1000))
+            with json_files.open_binary_writer(partial, compress=name.endswith(".gz")) as file:
+                file.writelines(json_files.json_line({"number": i}) for i in range(1000))
 
     with pytest.raises(EmbedTuneError, match="the disk is full"):
         fill_the_disk()
@@ -209,13 +209,13 @@ ROWS = [{"text": "一行"}, {"text": 'two\n"2"'}, {"number": 3}]
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
 def test_rows_are_read_as_they_were_written(tmp_path: Path, name: str) -> None:
-    files.write_json_lines(tmp_path / name, ROWS)
-    assert list(files.read_json_lines(tmp_path / name)) == ROWS
+    json_files.write_json_lines(tmp_path / name, ROWS)
+    assert list(json_files.read_json_lines(tmp_path / name)) == ROWS
     assert (tmp_path / name).read_bytes().startswith(b"\x1f\x8b") == name.endswith(".gz")
 
 
 def test_rows_are_unescaped_lines(tmp_path: Path) -> None:
-    files.write_json_lines(tmp_path / "rows.jsonl", ROWS)
+    json_files.write_json_lines(tmp_path / "rows.jsonl", ROWS)
     assert (tmp_path / "rows.jsonl").read_text(encoding="utf-8").split("\n")[0] == '{"text":"一行"}'
 
 
@@ -225,14 +225,14 @@ def test_a_failing_source_of_rows_leaves_no_file(tmp_path: Path) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        files.write_json_lines(tmp_path / "rows.jsonl", rows())
+        json_files.write_json_lines(tmp_path / "rows.jsonl", rows())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_gzip_bytes_depend_on_the_content_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files.write_json_lines(tmp_path / "now.jsonl.gz", ROWS)
+    json_files.write_json_lines(tmp_path / "now.jsonl.gz", ROWS)
     monkeypatch.setattr("time.time", lambda: 1e9)
-    files.write_json_lines(tmp_path / "then.jsonl.gz", ROWS)
+    json_files.write_json_lines(tmp_path / "then.jsonl.gz", ROWS)
     header = (tmp_path / "now.jsonl.gz").read_bytes()[:10]
     assert (tmp_path / "now.jsonl.gz").read_bytes() == (tmp_path / "then.jsonl.gz").read_bytes()
     assert header[3:8] == bytes(5)  # no file name, no time
@@ -240,19 +240,19 @@ def test_gzip_bytes_depend_on_the_content_alone(tmp_path: Path, monkeypatch: pyt
 
 def test_lines_are_numbered_in_the_file_and_blank_ones_left_out(tmp_path: Path) -> None:
     (tmp_path / "lines").write_bytes(b"one\n\n  \r\nfour\r\nfive")
-    assert list(files.read_lines(tmp_path / "lines")) == [(1, b"one\n"), (4, b"four\r\n"), (5, b"five")]
+    assert list(json_files.read_lines(tmp_path / "lines")) == [(1, b"one\n"), (4, b"four\r\n"), (5, b"five")]
 
 
 def test_gzip_is_told_by_its_bytes_and_not_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "packed.jsonl").write_bytes(gzip.compress(b"one\ntwo\n"))
     (tmp_path / "plain.jsonl.gz").write_bytes(b"one\ntwo\n")
     for name in ("packed.jsonl", "plain.jsonl.gz"):
-        assert list(files.read_lines(tmp_path / name)) == [(1, b"one\n"), (2, b"two\n")]
+        assert list(json_files.read_lines(tmp_path / name)) == [(1, b"one\n"), (2, b"two\n")]
 
 
 def test_gzip_of_several_members_is_read_to_its_end(tmp_path: Path) -> None:
     (tmp_path / "lines.gz").write_bytes(gzip.compress(b"one\n") + gzip.compress(b"two\n"))
-    assert [line for _, line in files.read_lines(tmp_path / "lines.gz")] == [b"one\n", b"two\n"]
+    assert [line for _, line in json_files.read_lines(tmp_path / "lines.gz")] == [b"one\n", b"two\n"]
 
 
 BREAKS: dict[str, Callable[[bytes], bytes]] = {
@@ -272,7 +272,7 @@ def test_a_broken_gzip_stream_is_named_with_the_line(tmp_path: Path, damage: Cal
     path.write_bytes(damage(gzip.compress(b"".join(written), mtime=0)))
     read: list[bytes] = []
     with pytest.raises(EmbedTuneError) as caught:
-        read.extend(line for _, line in files.read_lines(path))
+        read.extend(line for _, line in json_files.read_lines(path))
     message = re.fullmatch(
         re.escape(str(path)) + r":(\d+): broken gzip stream after line (\d+) \(.+\); fetch or compress the file again",
         str(caught.value),
@@ -288,28 +288,28 @@ def test_whole_lines_before_a_break_are_read_and_half_a_line_is_not(tmp_path: Pa
     path.write_bytes(gzip.compress(b"one\ntwo\nthr", mtime=0)[:-8])
     read: list[bytes] = []
     with pytest.raises(EmbedTuneError, match=r"lines\.gz:3: broken gzip stream after line 2 \("):
-        read.extend(line for _, line in files.read_lines(path))
+        read.extend(line for _, line in json_files.read_lines(path))
     assert read == [b"one\n", b"two\n"]
 
 
 @pytest.mark.parametrize("name", ["absent", "."])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(EmbedTuneError) as caught:
-        list(files.read_lines(tmp_path / name))
+        list(json_files.read_lines(tmp_path / name))
     assert str(caught.value) == f"{tmp_path / name}: no such file"
 
 
 def test_a_broken_line_of_an_own_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n{"a":\n')
     with pytest.raises(EmbedTuneError) as caught:
-        list(files.read_json_lines(tmp_path / "rows.jsonl"))
+        list(json_files.read_json_lines(tmp_path / "rows.jsonl"))
     assert str(caught.value).startswith(f"{tmp_path / 'rows.jsonl'}:2: not valid JSON (")
 
 
 def test_json_is_rounded_to_six_digits_readable_and_ends_in_a_newline(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     value = {"recall@10": 1 / 3, "count": 3, "rates": [2 / 3, (0.1234567,)], "deep": {"很小": 1e-9}, "none": None}
-    files.write_json(path, value)
+    json_files.write_json(path, value)
     text = path.read_text(encoding="utf-8")
     assert json.loads(text) == {
         "recall@10": 0.333333,
@@ -319,27 +319,27 @@ def test_json_is_rounded_to_six_digits_readable_and_ends_in_a_newline(tmp_path: 
         "none": None,
     }
     assert text.startswith('{\n  "recall@10": 0.333333,\n') and text.endswith("}\n") and "很小" in text
-    assert files.read_json(path)["count"] == 3
+    assert json_files.read_json(path)["count"] == 3
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
 def test_json_refuses_what_is_not_finite_and_keeps_the_old_file(tmp_path: Path, number: float) -> None:
     path = tmp_path / "metrics.json"
-    files.write_json(path, {"loss": 1.0})
+    json_files.write_json(path, {"loss": 1.0})
     with pytest.raises((ValueError, EmbedTuneError)):
-        files.write_json(path, {"deep": [{"loss": number}]})
-    assert files.read_json(path) == {"loss": 1.0}
+        json_files.write_json(path, {"deep": [{"loss": number}]})
+    assert json_files.read_json(path) == {"loss": 1.0}
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_reading_json_names_a_missing_or_broken_file(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     with pytest.raises(EmbedTuneError) as caught:
-        files.read_json(path)
-    assert str(caught.value) == f"{path}: no such file; run `dvc repro` to make it"
+        json_files.read_json(path)
+    assert str(caught.value) == f"{path}: no such file; make it first"
     path.write_text("{")
     with pytest.raises(EmbedTuneError) as caught:
-        files.read_json(path)
+        json_files.read_json(path)
     assert str(caught.value).startswith(f"{path}: not valid JSON (")
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from embedtune import hub as hub_module
-from embedtune.hub import checksum
+from embedtune.data import hub as hub_module
+from embedtune.data.hub import checksum
 from tests.loopback_hub import LoopbackHub, flipped, git_blob_sha1, serve_hub
 
 COMMIT = "d67138e705d963e346253a80e59676ddb418810a"
@@ -35,8 +35,8 @@ NAMES = {"dataset": "Shitao/MLDR", "model": "BAAI/bge-base-zh-v1.5"}
 SCRIPT = """
 import sys
 from pathlib import Path
-from embedtune.errors import EmbedTuneError
-from embedtune.hub import choose_mldr_files, choose_model_files, fetch_files
+from embedtune.core.errors import EmbedTuneError
+from embedtune.data.hub import choose_mldr_files, choose_model_files, fetch_files
 
 repository, kind, revision, target = sys.argv[1:]
 choose = choose_mldr_files("zh") if kind == "dataset" else choose_model_files

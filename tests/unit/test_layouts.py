@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from embedtune.errors import EmbedTuneError
-from embedtune.layouts.opening import FORMATS, open_layout
-from embedtune.layouts.rows import BadRows
+from embedtune.core.errors import EmbedTuneError
+from embedtune.data.layouts.opening import FORMATS, open_layout
+from embedtune.data.layouts.rows import BadRows
 from tests.unit.layouts import (
     BEIR_CORPUS,
     BEIR_DEV,
@@ -50,8 +50,8 @@ def test_mldr_of_another_language_has_its_own_folder(tmp_path: Path) -> None:
     with pytest.raises(EmbedTuneError) as caught:
         read(tmp_path, "mldr", language="zh")
     assert str(caught.value) == (
-        f"{tmp_path}: no train.jsonl or train.jsonl.gz, which dataset.format: mldr needs; found mldr-v1.0-en/; "
-        "check dataset.path, dataset.format and dataset.language"
+        f"{tmp_path}: no train.jsonl or train.jsonl.gz, which `format: mldr` needs; found mldr-v1.0-en/; "
+        "check `path`, `format` and `language`"
     )
 
 
@@ -171,7 +171,7 @@ def test_splits_can_be_read_again(tmp_path: Path) -> None:
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(EmbedTuneError) as caught:
         read(tmp_path / "raw", "mldr")
-    assert str(caught.value) == f"{tmp_path}/raw: no such directory; the download stage makes it"
+    assert str(caught.value) == f"{tmp_path}/raw: no such directory"
 
 
 @pytest.mark.parametrize("layout_format", ["mldr", "triplets", "pairs"])
@@ -182,8 +182,8 @@ def test_a_directory_without_a_train_split_is_named_with_what_it_holds(tmp_path:
     with pytest.raises(EmbedTuneError) as caught:
         read(tmp_path, layout_format)
     assert str(caught.value) == (
-        f"{tmp_path}: no train.jsonl or train.jsonl.gz, which dataset.format: {layout_format} needs; "
-        "found a.txt, b.csv, folder/; check dataset.path, dataset.format and dataset.language"
+        f"{tmp_path}: no train.jsonl or train.jsonl.gz, which `format: {layout_format}` needs; "
+        "found a.txt, b.csv, folder/; check `path`, `format` and `language`"
     )
 
 
@@ -191,8 +191,8 @@ def test_an_empty_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(EmbedTuneError) as caught:
         read(tmp_path, "beir")
     assert str(caught.value) == (
-        f"{tmp_path}: dataset.format: beir needs corpus.jsonl, queries.jsonl (plain or .gz) and qrels/train.tsv; "
-        "found nothing; check dataset.path and dataset.format"
+        f"{tmp_path}: `format: beir` needs corpus.jsonl, queries.jsonl (plain or .gz) and qrels/train.tsv; "
+        "found nothing; check `path` and `format`"
     )
 
 
@@ -200,7 +200,7 @@ def test_an_empty_directory_is_named(tmp_path: Path) -> None:
 def test_a_beir_directory_that_lacks_a_file_is_refused(tmp_path: Path, missing: str) -> None:
     write_beir(tmp_path)
     (tmp_path / missing).unlink()
-    with pytest.raises(EmbedTuneError, match=r"dataset\.format: beir needs corpus"):
+    with pytest.raises(EmbedTuneError, match="`format: beir` needs corpus"):
         read(tmp_path, "beir")
 
 
@@ -220,4 +220,4 @@ def test_a_directory_in_another_format_is_told_from_the_declared_one(
         return
     with pytest.raises(EmbedTuneError) as caught:
         read(tmp_path, declared)[2].raise_if_fatal()
-    assert f"dataset.format: {actual}" in str(caught.value)
+    assert f"`format: {actual}`" in str(caught.value)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedtune import leaks as leaks_module
-from embedtune.corpus import Query
-from embedtune.errors import EmbedTuneError
-from embedtune.leaks import leaks, without
+from embedtune.core.errors import EmbedTuneError
+from embedtune.data import leaks as leaks_module
+from embedtune.data.corpus import Query
+from embedtune.data.leaks import find_leaks, without_leaks
 
 
 def query(text: str, document: str, negative: str = "") -> Query:
@@ -22,7 +22,7 @@ def test_questions_are_equal_but_for_case_width_space_and_punctuation() -> None:
         "dev": [query("ab公司的法人。", "d8")],
         "test": [query("合同 何时生效", "d1"), query("x", "d9")],
     }
-    counts, leaking = leaks(splits, 0.8)
+    counts, leaking = find_leaks(splits, 0.8)
     assert leaking == {0, 1}
     assert counts == {
         "train_queries_equal_to_dev": 1,
@@ -34,7 +34,7 @@ def test_questions_are_equal_but_for_case_width_space_and_punctuation() -> None:
         "train_queries_with_documents_of_test": 1,
         "train_negatives_relevant_in_test": 1,
     }
-    assert without(train, leaking) == train[2:]
+    assert without_leaks(train, leaking) == train[2:]
 
 
 def jaccard(a: str, b: str) -> float:
@@ -58,7 +58,7 @@ def test_nearly_equal_questions_are_those_of_plain_sets(
         [query(t, f"a{i}") for i, t in enumerate(texts[:60])],
         [query(t, f"b{i}") for i, t in enumerate(texts[60:])],
     )
-    counts, leaking = leaks({"train": train, "dev": [query("全然不同的一句话", "c")], "test": test}, similarity)
+    counts, leaking = find_leaks({"train": train, "dev": [query("全然不同的一句话", "c")], "test": test}, similarity)
     expected = {i for i in range(60) if any(jaccard(texts[i], other) >= similarity for other in texts[60:])}
     assert leaking == expected
     assert bool(expected) == (similarity < 1)
@@ -66,5 +66,5 @@ def test_nearly_equal_questions_are_those_of_plain_sets(
 
 
 def test_a_train_split_that_leaks_as_a_whole_is_refused() -> None:
-    with pytest.raises(EmbedTuneError, match=r"dataset.remove_leaks: every training question"):
-        without([query("a", "d")], {0})
+    with pytest.raises(EmbedTuneError, match=r"remove_leaks: every training question"):
+        without_leaks([query("a", "d")], {0})

@@ -7,7 +7,7 @@ import pytest
 
 SCRIPT = """
 import resource, sys, torch
-from embedtune.memory import keep_freed_memory
+from embedtune.compute.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory(torch.device("cpu"))
 for _ in range(20):
@@ -31,7 +31,9 @@ def test_freed_memory_is_used_again() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a program's own peak")
 def test_a_programs_peak_is_its_own_and_not_its_parents() -> None:
     """The parent holds 400 MB while it starts one that holds 50."""
-    script = "from embedtune.memory import peak_ram_bytes; held = bytearray(50_000_000); print(peak_ram_bytes())"
+    script = (
+        "from embedtune.compute.memory import peak_ram_bytes; held = bytearray(50_000_000); print(peak_ram_bytes())"
+    )
     held = bytearray(b"x") * 400_000_000
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert 50_000_000 < int(done.stdout) < 150_000_000 < len(held)

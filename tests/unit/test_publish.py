@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from embedtune import files
-from embedtune.config import load_params
+from embedtune.config.reading import load_params
+from embedtune.core import json_files
 from tests.loopback_hub import LoopbackHub, serve_hub
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def project(tmp_path: Path) -> Path:
         path = tmp_path / "models" / "release" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    files.write_json(tmp_path / "models" / "release" / "gate.json", verdict(passed=True))
+    json_files.write_json(tmp_path / "models" / "release" / "gate.json", verdict(passed=True))
     return tmp_path
 
 
@@ -48,7 +48,7 @@ def publish(
 ) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
     environment |= {"HF_HOME": str(project / "home"), "PYTHONPATH": str(ROOT), **({"HF_TOKEN": token} if token else {})}
-    command = [sys.executable, "-m", "embedtune.publish", *arguments]
+    command = [sys.executable, "-m", "embedtune", "publish", *arguments]
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
 
 
@@ -59,7 +59,7 @@ def test_the_release_is_pushed_as_one_commit_under_its_own_name(project: Path) -
         assert done.stdout.strip() == f"{hub.url}/me/tuned"
         pushed = dict(hub.repositories[ME])
         assert pushed.pop("README.md").decode() == CARD.replace("models/release", "me/tuned")
-        assert files.read_json(project / "models" / "release" / "gate.json")["passed"]
+        assert json_files.read_json(project / "models" / "release" / "gate.json")["passed"]
         assert pushed.keys() - FILES.keys() == {"gate.json"}
         assert {name: pushed[name] for name in FILES} == FILES
         assert (hub.visibility, hub.commits) == ({"me/tuned": "private"}, ["A first model"])
@@ -105,7 +105,7 @@ def test_a_card_that_is_refused_is_not_pushed_and_no_repository_made(project: Pa
 
 
 def test_what_the_gate_stops_is_not_pushed(project: Path) -> None:
-    files.write_json(project / "models" / "release" / "gate.json", verdict(passed=False))
+    json_files.write_json(project / "models" / "release" / "gate.json", verdict(passed=False))
     with serve_hub({}, COMMIT) as hub:
         done = publish(project, hub, "me/tuned")
         assert (done.returncode, hub.repositories) == (1, {})

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from embedtune.files import write_json_lines
-from embedtune.rounds import rounds_table
+from embedtune.comparison.rounds import rounds_table
+from embedtune.core.json_files import write_json_lines
 from tests.unit.test_config import complaint_about
 
 
@@ -17,14 +17,15 @@ def write_run(path: Path, rankings: dict[str, list[str]]) -> None:
         for query, documents in rankings.items()
         for rank, document in enumerate(documents, start=1)
     ]
+    path.parent.mkdir()
     path.write_text("\n".join(lines) + "\n")
 
 
 def test_what_is_kept_from_one_round_to_the_next(tmp_path: Path) -> None:
     ten = [f"d{i}" for i in range(10)]
-    write_run(tmp_path / "base.trec", {"a": [*ten, "later"], "b": ten})
-    write_run(tmp_path / "finetuned.trec", {"a": ["new", *ten[:9], "later"], "b": ten[::-1]})
-    write_run(tmp_path / "round2.trec", {"a": ["x"], "b": ["d1", "y"]})
+    write_run(tmp_path / "base" / "run.trec", {"a": [*ten, "later"], "b": ten})
+    write_run(tmp_path / "finetuned" / "run.trec", {"a": ["new", *ten[:9], "later"], "b": ten[::-1]})
+    write_run(tmp_path / "round2" / "run.trec", {"a": ["x"], "b": ["d1", "y"]})
     write_json_lines(tmp_path / "finetuned.jsonl", [{"query_id": "a", "neg_passages": [1, 2]}])
     rows = [{"query_id": "a", "neg_passages": [2, 3]}, {"query_id": "b", "neg_passages": [1, 2]}]
     write_json_lines(tmp_path / "round2.jsonl", rows)

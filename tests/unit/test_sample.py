@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from embedtune.errors import EmbedTuneError
-from embedtune.files import read_lines
-from embedtune.layouts.opening import open_layout
-from embedtune.layouts.rows import BadRows
-from embedtune.sample import phrases
-from embedtune.sample.corpus import FACTS_PER_DOCUMENT, write_sample
+from embedtune.core.errors import EmbedTuneError
+from embedtune.core.json_files import read_lines
+from embedtune.data.layouts.opening import open_layout
+from embedtune.data.layouts.rows import BadRows
+from embedtune.data.sample import phrases
+from embedtune.data.sample.corpus import FACTS_PER_DOCUMENT, write_sample
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["dataset"]["sample"]
@@ -190,7 +190,7 @@ def test_too_few_documents_are_named_with_how_many_are_needed(tmp_path: Path, qu
     with pytest.raises(EmbedTuneError) as caught:
         generate(tmp_path / "raw", documents=10, queries={"train": questions - 2, "dev": 1, "test": 1})
     assert str(caught.value) == (
-        f"params.yaml: dataset.sample: {questions} questions need at least {needed} documents (12 facts each), got 10"
+        f"documents: {questions} questions need at least {needed} documents (12 facts each), got 10"
     )
     assert list((tmp_path / "raw").iterdir()) == []
 
@@ -204,4 +204,4 @@ def test_more_documents_than_there_are_names_for_are_refused(tmp_path: Path) -> 
     with pytest.raises(EmbedTuneError) as caught:
         generate(tmp_path / "raw", documents=40_000)
     names = len(phrases.PLACE_FIRST) * len(phrases.PLACE_SECOND) * len(phrases.PLACE_KINDS)
-    assert str(caught.value) == (f"params.yaml: dataset.sample.documents: the sample has names for {names} places only")
+    assert str(caught.value) == f"documents: the sample has names for {names} places only, got 40000"

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from embedtune import segment
-from embedtune.errors import EmbedTuneError
-from embedtune.files import read_json
-from embedtune.passages import Passages, open_passages, read_texts
-from embedtune.segment import text_hash, write_passages
-from embedtune.windows import windows
+from embedtune.core.errors import EmbedTuneError
+from embedtune.core.json_files import read_json
+from embedtune.data import segment
+from embedtune.data.passages import Passages, open_passages, read_texts
+from embedtune.data.segment import text_hash, write_passages
+from embedtune.data.windows import windows
 from tests.unit.segmenting import (
     Window,
     both_tokenizers,
@@ -274,5 +274,5 @@ def test_no_room_for_text_is_named(tmp_path: Path, bert: Tokenizer, max_tokens: 
     with pytest.raises(EmbedTuneError) as caught:
         segmented(tmp_path, ["字"], bert, max_tokens, overlap)
     message = str(caught.value)
-    assert message.startswith(f"params.yaml: segment.max_tokens: {max_tokens} leaves {max_tokens - 2} tokens for text")
-    assert message.endswith(f"expected more than twice segment.overlap_tokens ({overlap})")
+    assert message.startswith(f"max_tokens: {max_tokens} leaves {max_tokens - 2} tokens for text")
+    assert message.endswith(f"expected more than twice `overlap_tokens` ({overlap})")

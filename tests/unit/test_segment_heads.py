@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from embedtune.files import read_lines
-from embedtune.tokenization import frame, load_tokenizer
+from embedtune.core.json_files import read_lines
+from embedtune.models.tokenization import frame, load_tokenizer
 from tests.unit.segmenting import REAL_CORPUS, both_tokenizers, english, segmented, spans
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from embedtune import segment
-from embedtune.corpus import read_corpus
-from embedtune.windows import windows
+from embedtune.data import segment
+from embedtune.data.corpus import read_corpus
+from embedtune.data.windows import windows
 from tests.unit.segmenting import ROOT, Window, segmented
 
 
@@ -43,8 +43,8 @@ def test_only_a_few_batches_are_read_ahead(tmp_path: Path, bert: Tokenizer, monk
 MEMORY_SCRIPT = """
 import json, sys
 from pathlib import Path
-from embedtune.segment import write_passages
-from embedtune.tokenization import load_tokenizer
+from embedtune.data.segment import write_passages
+from embedtune.models.tokenization import load_tokenizer
 
 def peak():  # kilobytes, of this program alone: getrusage would count what the process was before it
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from embedtune.passages import open_passages, read_texts
-from embedtune.segment import write_passages
-from embedtune.tokenization import frame
-from embedtune.windows import windows
+from embedtune.data.passages import open_passages, read_texts
+from embedtune.data.segment import write_passages
+from embedtune.data.windows import windows
+from embedtune.models.tokenization import frame
 from tests.unit.segmenting import both_tokenizers, check_cover, english
 from tests.unit.test_segment import random_text
 

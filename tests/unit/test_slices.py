@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from embedtune.corpus import Query
-from embedtune.results import sliced_means
-from embedtune.slices import slices
+from embedtune.data.corpus import Query
+from embedtune.evaluation.results import sliced_means
+from embedtune.evaluation.slices import slices
 from tests.unit.segmenting import write_corpus
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedtune.convert import complete_splits, shuffle_questions
-from embedtune.corpus import SPLITS, Query
-from embedtune.errors import EmbedTuneError
+from embedtune.core.errors import EmbedTuneError
+from embedtune.data.corpus import SPLITS, Query
+from embedtune.data.splits import complete_splits, shuffle_questions
 from tests.unit.converting import converted, write_rows
 
 SHARES = {"train": 0.6, "dev": 0.2, "test": 0.2}
@@ -94,7 +94,7 @@ def test_a_question_cannot_move_to_a_split_that_uses_its_id() -> None:
         complete_splits({"train": queries(10), "dev": dev, "test": queries(3, "t")}, SHARES, 12, 1)
     assert str(caught.value) == (
         "train and dev use the same query ids, so that train's cannot be moved to dev; "
-        "rename them, or (for dev) write `dataset.dev_queries: 0`"
+        "rename them, or (for dev) write `dev_queries: 0`"
     )
 
 

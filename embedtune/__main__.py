@@ -1,0 +1,5 @@
+"""`python -m embedtune` is the command `embedtune`."""
+
+from embedtune.commands.main import main
+
+main()

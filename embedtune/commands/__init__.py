@@ -1,0 +1,1 @@
+"""The `embedtune` command: one module per subcommand."""

@@ -1,0 +1,32 @@
+"""Check a parameter file, and whether results are up to date, without running anything."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from embedtune.commands.freshness import check_fresh
+from embedtune.config import paths
+from embedtune.config.reading import load_params
+from embedtune.core.errors import Problems
+
+
+def main(arguments: list[str]) -> None:
+    """Raise EmbedTuneError if the parameters would stop the pipeline, or the results asked about are out of date."""
+    parser = argparse.ArgumentParser(prog="embedtune check", description="Check parameters without running anything.")
+    parser.add_argument("file", type=Path, nargs="?", default=paths.PARAMS, help="a parameter file")
+    parser.add_argument("--results-of", metavar="STAGE", help="also whether `dvc repro STAGE` would run nothing")
+    given = parser.parse_args(arguments)
+    params = load_params(given.file)
+    problems = Problems()  # DVC's own error for a missing dependency names no key of params.yaml
+    for key, dependency in (
+        ("dataset.path", params.dataset.path),
+        ("model.path", params.model.path),
+        ("reranker.path", params.reranker.path),
+        ("probe.path", params.probe.path),
+    ):
+        if not Path(dependency).exists():
+            problems.add(f"{given.file}: {key}", f"{dependency} does not exist; give a directory or a file")
+    problems.raise_if_any()
+    if given.results_of:
+        check_fresh(given.results_of)

@@ -1,0 +1,179 @@
+"""The model card: a README.md in Hugging Face's format, with training data, parameters, usage and measured results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:  # only annotations need these; `_metadata` imports huggingface_hub where it uses it
+    from huggingface_hub import ModelCardData
+
+    from embedtune.models.settings import Settings
+
+LIBRARY = "sentence-transformers"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the card says about the run.
+
+    `path`: the model's directory, as the usage examples load it. `base_model` and `base_revision`: the model that was
+    fine-tuned and its revision on the hub (None for a model from elsewhere). `data`: the data set's name. `repository`,
+    `language` and `revision`: those of a data set on the hub, None for other data. `split`: the evaluated split.
+    `confidence`: the level of the intervals, 0 to 1. `origin`: sentences on how the model was trained. `params`:
+    sections of params.yaml.
+    """
+
+    path: str
+    base_model: str
+    base_revision: str | None
+    data: str
+    repository: str | None
+    language: str | None
+    revision: str | None
+    split: str
+    confidence: float
+    origin: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured.
+
+    `data`: counts of the data set. By measure: the means of `base` and `tuned`, the `intervals` of the tuned model's
+    means, and its `gains` over base (see significance.py). `calibration` and its evaluation `calibrated`: see
+    calibration.py.
+    """
+
+    data: Mapping[str, Any]
+    base: Mapping[str, float]
+    tuned: Mapping[str, float]
+    intervals: Mapping[str, Mapping[str, float]]
+    gains: Mapping[str, Mapping[str, float]]
+    calibration: Mapping[str, Any]
+    calibrated: Mapping[str, Any]
+
+
+def card(facts: Facts, settings: Settings, found: Results) -> str:
+    """The text of the card: YAML metadata, then Markdown."""
+    name = f"embedtune-{facts.base_model.split('/')[-1]}"
+    percent = f"{100 * facts.confidence:g} %"
+    rows = [
+        f"| {measure} | {found.base[measure]:.4f} | {found.tuned[measure]:.4f} ({own['low']:.3f} to {own['high']:.3f}) "
+        f"| {gain['difference']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f}) |"
+        for measure, own, gain in ((m, found.intervals[m], found.gains[m]) for m in found.gains)
+    ]
+    revision = f" (revision `{facts.revision}`)" if facts.revision else ""
+    base_revision = f" (revision `{facts.base_revision}`)" if facts.base_revision else ""
+    lines = [
+        *("---", _metadata(facts, name, found.tuned).to_yaml().strip(), "---", ""),
+        *(f"# {name}", ""),
+        f"`{facts.base_model}`{base_revision} fine-tuned for retrieval with embedtune on {facts.data}{revision}: "
+        f"{found.data['train_queries']:,} training questions, {found.data['documents']:,} documents. {facts.origin}",
+        *("", f"## Measured on {found.data[f'{facts.split}_queries']:,} {facts.split} questions", ""),
+        f"| measure | base | this model ({percent} interval) | gain ({percent} interval) |",
+        *("| --- | --- | --- | --- |", *rows, ""),
+        *("## Use", "", *_usage(settings, facts.path), ""),
+        *("## What a score means", "", *_scores(found.calibration, found.calibrated, facts), ""),
+        *("## Parameters", "", "<details><summary>params.yaml</summary>", "", "```yaml"),
+        yaml.safe_dump(dict(facts.params), allow_unicode=True, sort_keys=False).rstrip(),
+        *("```", "", "</details>", ""),
+    ]
+    return "\n".join(lines)
+
+
+def _metadata(facts: Facts, name: str, means: Mapping[str, float]) -> ModelCardData:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = [
+        EvalResult(
+            task_type="information-retrieval",
+            task_name="Information Retrieval",
+            dataset_type=facts.repository or facts.data,
+            dataset_name=f"{facts.data} ({facts.split})",
+            dataset_config=facts.language,
+            dataset_split=facts.split,
+            dataset_revision=facts.revision,
+            metric_type=measure,
+            metric_value=round(value, 4),
+        )
+        for measure, value in means.items()
+    ]
+    return ModelCardData(
+        language=facts.language,
+        library_name=LIBRARY,
+        pipeline_tag="sentence-similarity",
+        tags=["sentence-transformers", "feature-extraction", "embedtune"],
+        base_model=facts.base_model if "/" in facts.base_model else None,
+        datasets=[facts.repository] if facts.repository else None,
+        model_name=name,
+        eval_results=results,
+    )
+
+
+def _usage(settings: Settings, path: str) -> list[str]:
+    decoder = settings.pooling == "last_token"
+    name = "FlagLLMModel" if decoder else "FlagModel"
+    given: dict[str, Any] = {} if decoder else {"pooling_method": settings.pooling}
+    given |= {"normalize_embeddings": settings.normalize}
+    given |= {"query_instruction_for_retrieval": settings.query_instruction or None}
+    given |= {"query_instruction_format": "{}{}"} if decoder else {}
+    if settings.passage_instruction:
+        given |= {"passage_instruction_for_retrieval": settings.passage_instruction}
+    arguments = [f'    "{path}",', *(f"    {key}={value!r}," for key, value in given.items())]
+    return [
+        "```python",
+        "from sentence_transformers import SentenceTransformer",
+        "",
+        f'model = SentenceTransformer("{path}")  # pooling, normalisation and instructions come with it',
+        'scores = model.encode_query(["..."]) @ model.encode_document(["..."]).T',
+        "```",
+        "",
+        "```python",
+        f"from FlagEmbedding import {name}",
+        "",
+        f"model = {name}(",
+        *arguments,
+        ")",
+        'scores = model.encode_queries(["..."]) @ model.encode_corpus(["..."]).T',
+        "```",
+    ]
+
+
+def _scores(calibration: Mapping[str, Any], calibrated: Mapping[str, Any], facts: Facts) -> list[str]:
+    if "method" not in calibration:
+        return [f"{calibration['dev_questions']} dev questions were too few to learn it."]
+    how = (
+        "1 / (1 + exp(-(`scale` * score + `shift`)))"
+        if calibration["method"] == "platt"
+        else "interpolate `probabilities` over `scores`"
+    )
+    count = calibration["best_passages"]
+    score = "its best passage's" if count == 1 else f"the mean of its {count} best passages'"
+    lines = [
+        f"`calibration.json`, learned on {calibration['dev_questions']} dev questions, says how likely a question's "
+        f"first document, of all that there are, is right, by its score ({score} inner product with the question): "
+        f"{how}."
+    ]
+    checked = "expected_calibration_error" in calibrated
+    if checked:
+        lines[0] += (
+            f" On {calibrated['questions']} {facts.split} questions its expected calibration error is "
+            f"{calibrated['expected_calibration_error']:.3f}."
+        )
+    wanted = f"{100 * calibration['precision_wanted']:g} %"
+    if calibration["threshold"] is None:
+        return [*lines, f"No score gave a precision of {wanted} on dev."]
+    last = (
+        f"First documents that score {calibration['threshold']:.4f} or more were right in "
+        f"{100 * calibration['precision_on_dev']:.0f} % of cases on dev (at least {wanted} was asked for)"
+    )
+    if checked:
+        right = calibrated["precision"]
+        held = "none was answered" if right is None else f"{100 * right:.0f} % of those answered were right"
+        last += f"; on {facts.split}, {100 * calibrated['answered']:.0f} % of questions had one, and {held}"
+    return [*lines, f"{last}."]

@@ -1,0 +1,48 @@
+"""The directory of the released model: the model, its model card and its result files, ready to load or to publish."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def write_release(model: Path, target: Path, card: str, beside: list[Path]) -> None:
+    """Write the model, `card` as README.md, and copies of the files `beside` into the directory `target`.
+
+    Weights are hard links where the file system supports them, so that they take disk space once.
+    """
+    shutil.copytree(model, target, dirs_exist_ok=True, copy_function=_link, ignore=shutil.ignore_patterns("README.md"))
+    for file in beside:
+        shutil.copy(file, target)
+    (target / "README.md").write_text(card, encoding="utf-8")
+
+
+def training_history(
+    name: str, rounds: Mapping[str, str], mixed: tuple[str, float] | None, method: str, epochs: int
+) -> str:
+    """How a model was trained, in sentences: the training rounds from the base model on, and the weight interpolation.
+
+    `rounds` maps each round to the model that it starts from. If `name` is a mixture, `mixed` is (the round whose
+    weights are interpolated with the base model's, the weight of that round from 0 to 1), otherwise None.
+    """
+    chain = [mixed[0] if mixed else name]
+    while rounds[chain[0]] != "base":
+        chain.insert(0, rounds[chain[0]])
+    said = f"{method} training, {epochs} epochs"
+    text = f"Trained in {len(chain)} rounds ({' -> '.join(['base', *chain])}; each {said})." if len(chain) > 1 else ""
+    text = text or f"Trained in one round ({said})."
+    if mixed:
+        text += f" {100 * mixed[1]:g} % of its weights are of that model, the rest of the base model."
+    return text
+
+
+def _link(source: str, target: str) -> None:
+    """Hard-link weights where the file system supports it; copy other files, which a user may edit."""
+    if source.endswith(".safetensors"):
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)

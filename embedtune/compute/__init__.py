@@ -1,0 +1,1 @@
+"""Devices, memory, distributed processes, and the cost of a computation."""

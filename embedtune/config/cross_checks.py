@@ -1,0 +1,99 @@
+"""Checks of params.yaml that the schema cannot express, mostly between several keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from embedtune.config.schema import RESAMPLES_BEYOND, RESERVED, GateRule, Params
+from embedtune.core.errors import Problems
+from embedtune.evaluation.slice_names import BOUNDS, group_names
+
+
+def check_together(params: Params, path: Path, problems: Problems) -> None:
+    """Add to `problems` every key that breaks one of these rules; `path` is the file that the messages name."""
+
+    def refuse(key: str, what: str) -> None:
+        problems.add(f"{path}: {key}", what)
+
+    shares = params.dataset.split_shares
+    total = shares.train + shares.dev + shares.test
+    if not math.isclose(total, 1, abs_tol=1e-6):
+        refuse("dataset.split_shares", f"expected train + dev + test to be 1, got {total:g}")
+    if params.segment.overlap_tokens * 2 > params.segment.max_tokens:
+        refuse(
+            "segment.overlap_tokens",
+            f"expected at most half of segment.max_tokens ({params.segment.max_tokens}), "
+            f"got {params.segment.overlap_tokens}",
+        )
+    for key, window in (("hard_ranks", params.mine.hard_ranks), ("random_ranks", params.mine.random_ranks)):
+        if window is not None and window[1] is not None and window[0] > window[1]:
+            refuse(f"mine.{key}", f"expected the first rank not to be above the last, got {list(window)}")
+    earlier = ["base"]
+    for name, start in params.rounds.items():
+        if name in RESERVED:
+            refuse(f"rounds.{name}", f"{name} is the name of another system; choose another")
+        if start not in earlier:
+            refuse(f"rounds.{name}", f"expected base or an earlier round ({', '.join(earlier)}), got {start}")
+        earlier.append(name)
+    for name, mixing in params.mix.items():
+        if name in (*RESERVED, *params.rounds):
+            refuse(f"mix.{name}", f"{name} is the name of another system; choose another")
+        if mixing.model not in params.rounds:
+            refuse(f"mix.{name}.model", f"expected one of rounds ({', '.join(params.rounds)}), got {mixing.model}")
+    tuned = [*params.rounds, *params.mix]
+    if params.hybrid.model not in tuned:
+        refuse("hybrid.model", f"expected one of rounds and mix ({', '.join(tuned)}), got {params.hybrid.model}")
+    for measure in params.compare.measures or ():
+        _check_measure("compare.measures", measure, params, refuse)
+    _check_resamples("compare.confidence", params.compare.confidence, 2, params, refuse)
+    for name, rule in params.gate.items():
+        _check_rule(name, rule, params, refuse)
+    if params.train.train_group_size - 1 > params.mine.negatives:
+        refuse(
+            "train.train_group_size",
+            f"expected at most mine.negatives + 1 ({params.mine.negatives + 1}: one positive and its negatives), "
+            f"got {params.train.train_group_size}",
+        )
+    if params.train.distillation and params.train.train_group_size == 1:
+        refuse("train.distillation", "expected false with train.train_group_size: 1, where there is nothing to score")
+    if params.model.name not in ("sample", "local") and "/" not in params.model.name:
+        refuse(
+            "model.name",
+            f"expected sample, local (the directory in model.path) or a hub id such as BAAI/bge-base-zh-v1.5, "
+            f"got {params.model.name!r}",
+        )
+    if params.model.name.startswith((".", "/", "~")):
+        refuse("model.name", f"for a model in a directory write `name: local` and `path: {params.model.name}`")
+
+
+def _check_measure(key: str, measure: str, params: Params, refuse: Callable[[str, str], None]) -> None:
+    measures = [f"{kind}@{cutoff}" for cutoff in params.evaluate.cutoffs for kind in ("recall", "ndcg", "mrr")]
+    if measure not in measures:
+        refuse(key, f"evaluate.cutoffs gives no measure {measure}, but {', '.join(measures)}")
+
+
+def _check_rule(name: str, rule: GateRule, params: Params, refuse: Callable[[str, str], None]) -> None:
+    """Refuse a gate rule on a measure or slice that `evaluate` does not compute: before a run trains, not after."""
+    measure, _, group = (part.strip() for part in name.partition(" in "))
+    _check_measure(f"gate.{name}", measure, params, refuse)
+    column, _, value = group.partition("=")
+    if group and column not in BOUNDS:
+        refuse(f"gate.{name}", f"expected a slice by {', '.join(BOUNDS)}, such as query_length=10-20")
+    elif group and value not in group_names(column):
+        refuse(f"gate.{name}", f"expected {column}= one of {', '.join(group_names(column))}")
+    _check_resamples(f"gate.{name}.confidence", rule.confidence, 1, params, refuse)
+
+
+def _check_resamples(
+    key: str, confidence: float, sides: int, params: Params, refuse: Callable[[str, str], None]
+) -> None:
+    """Refuse too few resamples: at least RESAMPLES_BEYOND must lie beyond the bound on each of `sides` sides."""
+    enough = math.ceil(round(RESAMPLES_BEYOND * sides / (1 - confidence), 6))
+    if params.compare.resamples < enough:
+        refuse(
+            key,
+            f"{params.compare.resamples:,} resamples (compare.resamples) are too few for {confidence:g}; "
+            f"{enough:,} are enough",
+        )

@@ -1,0 +1,106 @@
+"""Every path of a project, defined once, relative to its root. The stages and the commands read and write these."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PARAMS, DVC_YAML, DVC_LOCK = Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock")
+
+DATA, MODELS, METRICS, LOGS = Path("data"), Path("models"), Path("metrics"), Path("logs")
+CHECKPOINTS = Path("checkpoints")  # scratch folders, from which interrupted runs resume
+PLOTS = METRICS / "plots"
+
+# the data set
+RAW = DATA / "raw"
+CORPUS, QUERIES, QRELS, SKIPPED = DATA / "corpus.jsonl", DATA / "queries", DATA / "qrels", DATA / "skipped.jsonl"
+DATA_COUNTS = METRICS / "data.json"
+PASSAGES, SLICES, DEV_POOL, PROBE = DATA / "passages", DATA / "slices.csv", DATA / "dev_pool.npy", DATA / "probe"
+LEXICAL = DATA / "lexical"
+
+# models
+BASE, RERANKER, RELEASE = MODELS / "base", MODELS / "reranker", MODELS / "release"
+
+# the results of a run
+RUNS, MINED = DATA / "runs", DATA / "mined"
+COMPARISON, VERDICT, ROUNDS = METRICS / "comparison.json", METRICS / "gate.json", METRICS / "rounds.json"
+CALIBRATION, CALIBRATION_METRICS = DATA / "calibration.json", METRICS / "calibration.json"
+RELIABILITY, REJECTION = PLOTS / "reliability.csv", PLOTS / "rejection.csv"
+FORGETTING = METRICS / "forgetting.json"
+REPORT_PAGE, REPORT_SUMMARY = METRICS / "report.html", METRICS / "report.md"
+COMPARISON_TABLE = LOGS / "comparison.txt"  # the table that the stage `compare` printed last
+TENSORBOARD = LOGS / "tensorboard"
+
+
+def model(name: str) -> Path:
+    """The directory of a model: base, a training round or a mixture."""
+    return MODELS / name
+
+
+def embeddings(name: str) -> Path:
+    """The directory of a model's embeddings of all passages and queries."""
+    return DATA / "embeddings" / name
+
+
+def index(name: str) -> Path:
+    """The FAISS index of a model's passage vectors."""
+    return DATA / "indexes" / name
+
+
+def run(system: str) -> Path:
+    """The directory of a system's rankings and per-question scores."""
+    return RUNS / system
+
+
+def mined(name: str) -> Path:
+    """A round's mined rows."""
+    return MINED / f"{name}.jsonl"
+
+
+def mined_sample(name: str) -> Path:
+    """A readable sample of a round's mined rows."""
+    return MINED / f"{name}_sample.md"
+
+
+def metrics(system: str) -> Path:
+    """A system's measures."""
+    return METRICS / f"{system}.json"
+
+
+def plots(system: str) -> Path:
+    """The directory of a system's means by cutoff and by slice."""
+    return PLOTS / system
+
+
+def mining_metrics(name: str) -> Path:
+    """The counts of a round's mining."""
+    return METRICS / "mining" / f"{name}.json"
+
+
+def mining_plot(name: str) -> Path:
+    """A histogram of how far a round's negatives score below their positives."""
+    return PLOTS / "mining" / f"{name}.csv"
+
+
+def training_metrics(name: str) -> Path:
+    """The summary of a training round or of a mixture."""
+    return METRICS / "training" / f"{name}.json"
+
+
+def training_plot(name: str) -> Path:
+    """The loss curve of a training round."""
+    return PLOTS / "training" / f"{name}.csv"
+
+
+def mixing_plot(name: str) -> Path:
+    """The measure that each interpolation weight of a mixture gives."""
+    return PLOTS / "mixing" / f"{name}.csv"
+
+
+def training_cost(name: str) -> Path:
+    """The time, memory and hardware that a training round took on this machine."""
+    return LOGS / "training" / f"{name}.json"
+
+
+def training_steps(name: str) -> Path:
+    """Every log line and dev evaluation of a training round."""
+    return LOGS / "training" / f"{name}_steps.jsonl"

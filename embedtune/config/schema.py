@@ -1,0 +1,314 @@
+"""The schema of params.yaml: one class per section, one attribute per key.
+
+Every key must be present: a default hidden in code would be a parameter that DVC cannot see and `dvc params diff`
+cannot show.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from embedtune.config.errors import Expected
+
+
+def _number(value: Any) -> Any:
+    """Convert numbers that PyYAML reads as strings, such as `2e-5` (no dot).
+
+    Raises ValueError for a bool (which Python counts as 0 or 1), NaN or infinity.
+    """
+    if isinstance(value, bool):
+        raise ValueError("not a number")
+    if isinstance(value, str):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("not finite")
+    return value
+
+
+def _no(value: Any) -> Any:
+    """Turn false back into `no`: YAML 1.1 reads an unquoted `no` as false, and `dvc exp run -S` writes it unquoted."""
+    return "no" if value is False else value
+
+
+_AsNumber = BeforeValidator(_number)
+Share = Annotated[float, _AsNumber, Field(ge=0, le=1), Expected("a number from 0 to 1")]
+AboveZeroToOne = Annotated[float, _AsNumber, Field(gt=0, le=1), Expected("a number above 0, at most 1")]
+Positive = Annotated[float, _AsNumber, Field(gt=0), Expected("a number above 0")]
+NotNegative = Annotated[float, _AsNumber, Field(ge=0), Expected("a number of 0 or more")]
+Count = Annotated[int, _AsNumber, Field(ge=1), Expected("a whole number of 1 or more")]
+WholeNumber = Annotated[int, _AsNumber, Field(ge=0), Expected("a whole number of 0 or more")]
+Text = Annotated[str, Field(min_length=1), Expected("a text that is not empty")]
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitShares(_Section):
+    train: Share
+    dev: Share
+    test: Share
+
+
+class SampleSize(_Section):
+    documents: Annotated[int, _AsNumber, Field(ge=10), Expected("a whole number of 10 or more")]
+    train_queries: Count
+    dev_queries: Count
+    test_queries: Count
+
+
+class Dataset(_Section):
+    source: Literal["sample", "mldr", "local"]
+    repository: Text
+    language: Literal["ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "pt", "ru", "th", "zh"]
+    revision: Text
+    path: Text
+    format: Literal["mldr", "beir", "triplets", "pairs"]
+    split_shares: SplitShares
+    dev_queries: WholeNumber
+    on_bad_row: Literal["fail", "skip"]
+    remove_leaks: bool
+    leak_similarity: AboveZeroToOne
+    shuffle_train_questions: bool
+    seed: WholeNumber
+    sample: SampleSize
+
+
+class Model(_Section):
+    name: Text
+    revision: Text
+    path: Text
+    pooling: Literal["cls", "mean", "last_token"]
+    normalize: bool
+    query_instruction: str
+    passage_instruction: str
+
+
+class Segment(_Section):
+    max_tokens: Annotated[int, _AsNumber, Field(ge=8), Expected("a whole number of 8 or more")]
+    overlap_tokens: WholeNumber
+    boundaries: Literal["word", "sentence"]
+    title_tokens: WholeNumber
+    max_passages: Annotated[Count | None, Expected("a whole number of 1 or more, or null for all passages")]
+
+
+class Encode(_Section):
+    precision: Precision
+    batch_tokens: Count
+    query_max_len: Count
+
+
+RankWindow = Annotated[tuple[Count, Count], Expected("two ranks [first, last], 1-based, such as [2, 20]")]
+OpenRankWindow = Annotated[
+    tuple[Count, Count | None] | None,
+    Expected("null for the whole corpus, or two ranks [first, last] whose last may be null, such as [1000, null]"),
+]
+
+
+RoundName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_]*$")]
+Rounds = Annotated[
+    dict[RoundName, RoundName],
+    Field(min_length=1),
+    Expected("rounds in lower case, each with the model it starts from, such as {finetuned: base, round2: finetuned}"),
+]
+
+
+class Mine(_Section):
+    source: Literal["search", "dataset", "both"]
+    negatives: WholeNumber
+    hard_share: Share
+    hard_ranks: RankWindow
+    random_ranks: OpenRankWindow
+    hard_draw: Literal["random", "top", "score"]
+    draw_temperature: Positive
+    max_score_ratio: Annotated[AboveZeroToOne | None, Expected("a number above 0, at most 1, such as 0.95, or null")]
+    max_score_margin: Annotated[
+        Annotated[float, _AsNumber] | None, Expected("a number such as 0.1 (above the positive) or -0.05, or null")
+    ]
+    near_duplicate_share: Annotated[
+        AboveZeroToOne | None, Expected("a number above 0, at most 1, such as 0.8, or null")
+    ]
+    positive_passage: Literal["head", "best", "bm25", "fused", "reranker"]
+    positives_per_document: Count
+    positive_closeness: Share
+    seed: WholeNumber
+
+
+class Reranker(_Section):
+    name: Text
+    revision: Text
+    path: Text
+    max_len: Count
+    batch_size: Count
+
+
+class DevPool(_Section):
+    top_documents: Count
+    random_documents: WholeNumber
+    seed: WholeNumber
+
+
+Strategy = Annotated[Literal["no", "epoch", "steps"], BeforeValidator(_no)]
+Processes = Annotated[Literal["auto"] | Count, Expected("auto (every GPU), or a whole number of 1 or more")]
+MaybeCount = Annotated[Count | None, Expected("a whole number of 1 or more, or null")]
+
+
+class Train(_Section):
+    method: Literal["full", "lora", "qlora"]
+    lora_r: Count
+    lora_alpha: Count
+    lora_dropout: Share
+    lora_target_modules: Annotated[
+        list[Text] | None, Expected("null for every linear layer, or a list of names such as [query, value]")
+    ]
+    qlora_bits: Annotated[Literal[4, 8], _AsNumber]
+    num_train_epochs: Count
+    per_device_train_batch_size: Count
+    gradient_accumulation_steps: Count
+    sub_batch_size: MaybeCount
+    train_group_size: Count
+    temperature: Positive
+    negatives: Literal["group", "in_batch", "cross_device"]
+    mask_false_negatives: bool
+    false_negative_margin: Annotated[NotNegative | None, Expected("a number of 0 or more, or null")]
+    distillation: bool
+    matryoshka_dims: Annotated[list[Count], Expected("a list of sizes such as [64, 256], [] for the whole alone")]
+    query_max_len: Count
+    passage_max_len: Count
+    learning_rate: Positive
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
+    warmup_ratio: Share
+    weight_decay: NotNegative
+    max_grad_norm: Positive
+    precision: Precision
+    gradient_checkpointing: bool
+    group_by_length: bool
+    dataloader_drop_last: bool
+    dataloader_num_workers: WholeNumber
+    nproc_per_node: Processes
+    logging_steps: Count
+    eval_strategy: Strategy
+    eval_steps: Count
+    metric_for_best_model: Literal["recall@10", "ndcg@10", "mrr@10"]
+    early_stopping_patience: MaybeCount
+    save_strategy: Strategy
+    save_steps: Count
+    save_total_limit: MaybeCount
+    seed: WholeNumber
+
+
+class Evaluate(_Section):
+    split: Literal["train", "dev", "test"]
+    cutoffs: Annotated[
+        tuple[Count, ...], Field(min_length=1), Expected("a list of ranks of 1 or more, such as [1, 10, 100]")
+    ]
+    best_passages: Count
+    index_search: str
+
+
+BESIDE = ("bm25", "hybrid_ranks", "hybrid_scores")  # systems other than the embedding models
+RESERVED = (  # names that a round or a mixture may not have, since these exist:
+    *("base", *BESIDE, "gain", "gain_standard_error"),  # in metrics/comparison.json
+    *("calibration", "comparison", "data", "forgetting", "gate", "rounds"),  # files in metrics/
+    *("local", "release", "reranker"),  # directories in models/
+    *("reliability", "rejection", "training", "mining", "mixing"),  # in metrics/plots/
+)
+
+
+RESAMPLES_BEYOND = 10  # fewest resamples that must lie beyond a confidence bound
+
+
+class Index(_Section):
+    factory: Text
+    shard_rows: Count
+    train_rows: Count
+    seed: WholeNumber
+
+
+class Lexical(_Section):
+    tokenizer: Literal["bigrams", "jieba"]
+    k1: NotNegative
+    b: Share
+    depth: Count
+
+
+class Hybrid(_Section):
+    model: Text
+    rank_constant: Count
+
+
+class Compare(_Section):
+    measures: (
+        Annotated[list[Text], Field(min_length=1), Expected("measures such as [recall@10, ndcg@10], or null for all")]
+        | None
+    )
+    confidence: Annotated[float, _AsNumber, Field(gt=0, lt=1), Expected("a number between 0 and 1, such as 0.95")]
+    resamples: Annotated[int, _AsNumber, Field(ge=100), Expected("a whole number of 100 or more")]
+    seed: WholeNumber
+
+
+class GateRule(_Section):
+    """The smallest gain that a measure must have, and the confidence required."""
+
+    min_gain: Annotated[float, _AsNumber, Expected("a number such as 0.01, or -0.01 for a loss that may be")]
+    confidence: Annotated[float, _AsNumber, Field(gt=0, lt=1), Expected("a number between 0 and 1, such as 0.95")]
+
+
+Gate = Annotated[
+    dict[str, GateRule],
+    Expected(
+        "rules such as {ndcg@10: {min_gain: 0.01, confidence: 0.95}}, of a slice {ndcg@10 in query_length=0-10: ...}, "
+        "or {} for no gate"
+    ),
+]
+
+
+class Calibrate(_Section):
+    method: Literal["isotonic", "platt"]
+    precision: AboveZeroToOne
+
+
+class Probe(_Section):
+    source: Literal["none", "local"]
+    path: Text
+    max_tokens: Annotated[int, _AsNumber, Field(ge=8), Expected("a whole number of 8 or more")]
+
+
+class Mixing(_Section):
+    """The round whose weights are interpolated with the base model's, and the interpolation weights of it to try."""
+
+    model: Text
+    shares: Annotated[list[Share], Field(min_length=1), Expected("shares from 0 to 1 to try, such as [0, 0.5, 1]")]
+
+
+Mix = Annotated[
+    dict[RoundName, Mixing],
+    Expected("mixtures in lower case, such as {mixed: {model: finetuned, shares: [0, 0.5, 1]}}, or {} for none"),
+]
+
+
+class Params(_Section):
+    """params.yaml as typed values: one attribute per section."""
+
+    dataset: Dataset
+    model: Model
+    segment: Segment
+    encode: Encode
+    rounds: Rounds
+    mine: Mine
+    reranker: Reranker
+    dev_pool: DevPool
+    train: Train
+    index: Index
+    evaluate: Evaluate
+    lexical: Lexical
+    hybrid: Hybrid
+    compare: Compare
+    gate: Gate
+    calibrate: Calibrate
+    probe: Probe
+    mix: Mix

@@ -1,0 +1,1 @@
+"""Utilities that every other package uses: errors, atomic files, locks, seeds, progress bars."""

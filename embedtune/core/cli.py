@@ -1,0 +1,50 @@
+"""How a program ends: an error that the user can fix gives one message without a traceback, and exit code 1."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from embedtune.core.errors import EmbedTuneError
+
+SECONDS_FOR_THE_FIRST = 3
+
+
+def run(main: Callable[[], None], explain: Callable[[EmbedTuneError], str] = str, again: str = "run it again") -> None:
+    """Call `main` and exit with a message on stderr for errors that the user can fix; others keep their traceback.
+
+    These errors are EmbedTuneError, a full disk (OSError with ENOSPC) and an interrupt from the keyboard. `explain`
+    turns an EmbedTuneError into the message. `again` tells the user how to resume after an interrupt or a full disk.
+    """
+    try:
+        main()
+    except EmbedTuneError as error:
+        if _process():
+            time.sleep(SECONDS_FOR_THE_FIRST)  # rank 0 prints an error common to all, and torchrun ends the rest
+            sys.exit(f"error: process {_process()}: {explain(error)}")
+        sys.exit(f"error: {explain(error)}")
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            sys.exit(f"error: the disk is full ({error.filename or error}); make room, then {again}")
+        raise
+    except KeyboardInterrupt:
+        sys.exit(f"interrupted; {again}")
+
+
+def say_once(text: str) -> None:
+    """Print a line on stderr as `say` does, but only from the process of rank 0."""
+    if not _process():
+        say(text)
+
+
+def say(text: str) -> None:
+    """Print a line on stderr, beside the progress bars: what the program will do, or what it wrote and where."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _process() -> int:
+    """The rank that torchrun gave this process (RANK), or 0 without torchrun."""
+    return int(os.environ.get("RANK", 0))

@@ -1,0 +1,45 @@
+"""The exceptions that users see, and a collector that reports all problems of an input at once."""
+
+from __future__ import annotations
+
+SHOWN_PROBLEMS = 20  # about a screenful; the message gives the number of the rest
+
+
+class EmbedTuneError(Exception):
+    """A problem that the user can fix. The text names the place, what was found there and what would be right.
+
+    The text names parameters in backticks without their section, such as `max_tokens`. A caller that knows the section
+    (a stage, for example) can add it.
+    """
+
+
+class ParameterError(EmbedTuneError):
+    """A parameter has an invalid value. `parameter` is its name, `problem` says what was found and what is valid."""
+
+    def __init__(self, parameter: str, problem: str) -> None:
+        super().__init__(f"{parameter}: {problem}")
+        self.parameter, self.problem = parameter, problem
+
+
+class Problems:
+    """Collects the problems of one input, so that one run reports all of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._shown: list[str] = []
+
+    def add(self, where: str, what: str) -> None:
+        """Record one problem: `where` is a file with its line or key, `what` says what is wrong and how to fix it."""
+        self.count += 1
+        if self.count <= SHOWN_PROBLEMS:
+            self._shown.append(f"{where}: {what}")
+
+    def text(self) -> str:
+        """The problems, one per line: the first `SHOWN_PROBLEMS`, then the number of the others."""
+        more = self.count - len(self._shown)
+        return "\n".join([*self._shown, *([f"… and {more} more"] if more else [])])
+
+    def raise_if_any(self, hint: str = "") -> None:
+        """Raise EmbedTuneError listing the problems, with `hint` as its last line; do nothing if there are none."""
+        if self.count:
+            raise EmbedTuneError("\n".join(part for part in (self.text(), hint) if part))

@@ -1,0 +1,31 @@
+"""Open a data set in any of the supported layouts.
+
+    mldr      [mldr-v1.0-<language>/]{train,dev,test,corpus}.jsonl[.gz]
+              {query_id, query, positive_passages: [{docid, text}], negative_passages: [...]}, {docid, text}
+    beir      corpus.jsonl[.gz] {_id, title, text}, queries.jsonl[.gz] {_id, text}, qrels/{train,dev,test}.tsv
+    triplets  {train,dev,test}.jsonl[.gz], {query, pos: [text], neg: [text]} (FlagEmbedding's format)
+    pairs     {train,dev,test}.jsonl[.gz], {query, pos_doc: text}
+
+In the layouts other than beir, the only .jsonl[.gz] file of a directory is the train split, whatever its name. An
+invalid row goes to `BadRows`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from embedtune.core.errors import EmbedTuneError
+from embedtune.data.layouts.beir import open_beir
+from embedtune.data.layouts.jsonl import open_jsonl
+from embedtune.data.layouts.rows import BadRows, Layout
+
+FORMATS = ("mldr", "beir", "triplets", "pairs")
+
+
+def open_layout(root: Path, layout_format: str, language: str, bad_rows: BadRows) -> Layout:
+    """Open the data set in the directory `root`. Raises EmbedTuneError without that directory or the layout's files."""
+    if not root.is_dir():
+        raise EmbedTuneError(f"{root}: no such directory")
+    if layout_format == "beir":
+        return open_beir(root, bad_rows)
+    return open_jsonl(root, layout_format, language, bad_rows)

@@ -1,0 +1,1 @@
+"""Measures of rankings, and evaluation of a model during training."""

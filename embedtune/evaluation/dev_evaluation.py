@@ -1,0 +1,151 @@
+"""Evaluation during training: the pipeline's own measures on dev queries and a fixed pool of documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from transformers import PreTrainedModel
+
+from embedtune.compute import distributed
+from embedtune.data.corpus import Query, read_queries
+from embedtune.data.passages import Passages
+from embedtune.evaluation.measures import per_query_scores
+from embedtune.models.encode import encode
+from embedtune.models.settings import Settings
+from embedtune.models.tokenization import Frame, frame, tokenize_queries
+from embedtune.retrieval.dense import rank_documents
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Queries, and the documents to rank for them: the dev split with its pool, or a probe.
+
+    `name` labels the progress bars. `query_tokens` are complete input sequences (n,), special tokens and instruction
+    included. `documents` (m,) are the numbers of the ranked documents. `frame` has the tokens around every passage.
+    """
+
+    name: str
+    queries: list[Query]
+    query_tokens: list[NDArray[np.int64]]
+    passages: Passages
+    documents: NDArray[np.int64]
+    frame: Frame
+
+    def score(
+        self,
+        backbone: PreTrainedModel,
+        settings: Settings,
+        *,
+        pad_id: int,
+        batch_tokens: int,
+        cutoffs: list[int],
+    ) -> pd.DataFrame:
+        """Per-query measures of the model's current weights: one row per query, columns such as `ndcg@10`.
+
+        `batch_tokens` is the number of tokens in one forward pass. Each process encodes its part of the sequences, and
+        every process gets the table. The model's training or evaluation mode is restored.
+        """
+        numbers = np.concatenate([self.passages.of_document(int(document)) for document in self.documents])
+        owner = np.repeat(np.arange(len(self.documents), dtype=np.int32), self._passages_each())
+        was_training = backbone.training
+        backbone.eval()
+
+        def vectors(
+            sequence: Callable[[int], NDArray[np.int64]], lengths: NDArray[np.int64], kind: str
+        ) -> NDArray[np.float16]:
+            mine = np.array_split(np.arange(len(lengths)), distributed.world_size())[distributed.rank()]
+            out = np.empty((len(mine), backbone.config.hidden_size), dtype=np.float16)
+            encode(
+                backbone,
+                lambda i: sequence(int(mine[i])),
+                lengths[mine],
+                out,
+                batch_tokens=batch_tokens,
+                pooling=settings.pooling,
+                normalized=settings.normalize,
+                pad_id=pad_id,
+                description=f"{self.name} {kind}",
+            )
+            return np.concatenate(distributed.all_gather_objects(out))
+
+        longest = self.passages.max_tokens
+        passage_vectors = vectors(
+            lambda i: self.frame.around(self.passages.tokens(int(numbers[i])), longest),
+            np.minimum(self.passages.lengths()[numbers] + self.frame.length, longest),
+            "passages",
+        )
+        query_lengths = np.array([len(tokens) for tokens in self.query_tokens], dtype=np.int64)
+        query_vectors = vectors(lambda i: self.query_tokens[i], query_lengths, "queries")
+        backbone.train(was_training)
+        ids = [self.passages.document_ids[document] for document in self.documents]
+        table = None
+        if distributed.is_main():  # searches on the CPU: training holds the GPU's memory
+            rankings = rank_documents(query_vectors, passage_vectors, owner, ids, max(cutoffs), use_gpu=False)
+            table = per_query_scores(self.queries, rankings, ids, cutoffs)
+        shared = distributed.broadcast_from_main(table)
+        assert shared is not None, "the main process has made it"
+        return shared
+
+    def _passages_each(self) -> NDArray[np.int64]:
+        first = self.passages.first_passage
+        return first[self.documents + 1] - first[self.documents]
+
+
+def prepare_evaluation_set(
+    queries: list[Query],
+    passages: Passages,
+    documents: NDArray[np.int64],
+    tokenizer: Tokenizer,
+    settings: Settings,
+    query_max_len: int,
+    name: str = "dev",
+) -> EvaluationSet:
+    """A DevSet of `queries`, tokenised with their instruction, and `documents` (m,), the numbers of those to rank.
+
+    Raises ParameterError if the instruction leaves no room for a query in `query_max_len` tokens.
+    """
+    tokens = tokenize_queries(tokenizer, [q.text for q in queries], settings.query_instruction, query_max_len)
+    return EvaluationSet(name, queries, tokens, passages, documents, frame(tokenizer, settings.passage_instruction))
+
+
+def read_dev_set(
+    queries: Path,
+    qrels: Path,
+    pool: Path,
+    passages: Passages,
+    tokenizer: Tokenizer,
+    settings: Settings,
+    query_max_len: int,
+) -> EvaluationSet | None:
+    """The dev queries and the pool of documents (an .npy file of document numbers) that they are ranked among.
+
+    `queries` and `qrels` are directories (see corpus.py). None if there are no dev queries.
+    """
+    asked = read_queries(queries, qrels, "dev")
+    if not asked:
+        return None
+    return prepare_evaluation_set(asked, passages, np.load(pool), tokenizer, settings, query_max_len)
+
+
+def indistinguishable_from_best(
+    evaluations: list[dict[str, float]], scores: list[list[float]], metric: str
+) -> list[int]:
+    """The steps, other than the best one, whose mean measure is at most two standard errors below the best.
+
+    The standard error is that of the paired differences, query by query (infinite for a single query). `evaluations`
+    have `step` and `metric`; `scores` has one list of per-query values for each evaluation.
+    """
+    best = max(range(len(scores)), key=lambda i: evaluations[i][metric])
+    close = []
+    for i, other in enumerate(scores):
+        difference = np.array(scores[best]) - np.array(other)
+        error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else np.inf
+        if i != best and difference.mean() <= 2 * error:
+            close.append(int(evaluations[i]["step"]))
+    return close

@@ -1,0 +1,1 @@
+"""Positive passages and hard negatives for each training query."""

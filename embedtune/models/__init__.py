@@ -1,0 +1,1 @@
+"""Embedding models and cross-encoders: settings, tokenizer, encoding, adapters, merging, interpolation."""

@@ -1,0 +1,128 @@
+"""Load a model for full fine-tuning, or with LoRA adapters (Hu et al. 2021) on frozen or quantised weights.
+
+Adapters are PEFT's. A trained adapter is merged into its base at full precision (merge.py), so that later stages read a
+plain model. The adapter is kept beside it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import AutoModel, PreTrainedModel
+
+from embedtune.core.errors import ParameterError
+from embedtune.core.progress import quiet_transformers
+from embedtune.models.saving import POOLER
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def load_for_training(
+    base: Path,
+    method: str,
+    *,
+    lora_r: int,
+    lora_alpha: int,
+    lora_dropout: float,
+    lora_target_modules: list[str] | None,
+    qlora_bits: int,
+    compute_dtype: torch.dtype,
+    device: torch.device,
+    checkpoint: Path | None = None,
+) -> PreTrainedModel | PeftModel:
+    """Load the model in `base` on `device` for training by `method`: full, lora or qlora.
+
+    Trained weights are fp32. The frozen weights of lora are in `compute_dtype`; those of qlora have `qlora_bits` bits
+    (4: NF4, or 8). `lora_target_modules` are layer names as in PEFT, or None for every linear layer but the pooler's.
+    With a `checkpoint`, the trained weights come from it. Raises ParameterError for qlora without an NVIDIA GPU or
+    bitsandbytes, and for names that no linear layer has.
+    """
+    quiet_transformers()
+    if method == "full":
+        model = AutoModel.from_pretrained(checkpoint or base, dtype=torch.float32, local_files_only=True)
+        model.config.use_cache = False  # a decoder would cache keys and values that nothing uses
+        return model.to(device)
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    if method == "qlora":
+        model = _quantised(base, qlora_bits, compute_dtype, device)
+    else:
+        model = AutoModel.from_pretrained(base, dtype=compute_dtype, local_files_only=True).to(device)
+    model.config.use_cache = False
+    if checkpoint:
+        return PeftModel.from_pretrained(model, checkpoint, is_trainable=True, torch_device=str(device))
+    _refuse_unknown_layers(model, lora_target_modules or [])
+    config = LoraConfig(
+        r=lora_r,
+        lora_alpha=lora_alpha,
+        lora_dropout=lora_dropout,
+        target_modules=lora_target_modules or "all-linear",
+        exclude_modules=[name for name, _ in model.named_modules() if name.split(".")[0] == POOLER] or None,
+    )
+    return get_peft_model(model, config)
+
+
+def _refuse_unknown_layers(model: PreTrainedModel, names: list[str]) -> None:
+    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    unknown = [name for name in names if not any(f".{layer}".endswith(f".{name}") for layer in linear)]
+    if unknown:
+        raise ParameterError(
+            "lora_target_modules",
+            f"no linear layer of the model is named {', '.join(unknown)}; it has "
+            f"{', '.join(sorted({layer.split('.')[-1] for layer in linear}))}; null adapts them all",
+        )
+
+
+def load_weights(model: PreTrainedModel | PeftModel, checkpoint: Path) -> None:
+    """Load the trained weights of `checkpoint` into `model`, which must have the same structure."""
+    if hasattr(model, "peft_config"):
+        from peft import load_peft_weights, set_peft_model_state_dict
+
+        set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device="cpu"))
+    else:
+        saved = AutoModel.from_pretrained(checkpoint, dtype=torch.float32, local_files_only=True)
+        model.load_state_dict(saved.state_dict())
+
+
+def is_adapter(directory: Path) -> bool:
+    """Whether the directory holds a PEFT adapter."""
+    return (directory / ADAPTER_CONFIG).is_file()
+
+
+def trained_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The parameters that training changes."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _quantised(base: Path, bits: int, compute_dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    if device.type != "cuda":
+        raise ParameterError(
+            "method",
+            "qlora needs an NVIDIA GPU, and none is in sight; write `lora`, which trains the same adapters on "
+            "unquantised weights",
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ParameterError(
+            "method",
+            "qlora needs the package bitsandbytes; run `make setup` where the GPU is seen, or write `lora`",
+        )
+    from peft import prepare_model_for_kbit_training
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=bits == 4,
+        load_in_8bit=bits == 8,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+    )
+    model = AutoModel.from_pretrained(
+        base, quantization_config=config, device_map={"": device}, dtype=compute_dtype, local_files_only=True
+    )
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)

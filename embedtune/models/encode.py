@@ -1,0 +1,127 @@
+"""Encode token sequences into embeddings, in batches of similar length under a token budget.
+
+Sorting by length keeps padding near zero. The longest sequences come first, so that a batch that does not fit in memory
+fails at once. The vectors of a batch are copied from the device only after the next batch has been launched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import normalize
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+
+from embedtune.core import cli
+from embedtune.core.errors import EmbedTuneError
+from embedtune.core.progress import bar, quiet_transformers
+from embedtune.models.padding import batch_size, longest_first, pad
+from embedtune.models.pooling import pool
+
+
+def load_encoder(directory: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    """The model in `directory`, on `device`, in `dtype`, without dropout."""
+    quiet_transformers()
+    model = AutoModel.from_pretrained(directory, dtype=dtype, local_files_only=True)
+    model.config.use_cache = False  # a decoder would cache keys and values that nothing uses
+    return model.to(device).eval()
+
+
+def pad_token_id(directory: Path) -> int:
+    """The tokenizer's padding id, or 0 if it has none (padding is masked anyway)."""
+    return AutoTokenizer.from_pretrained(directory, local_files_only=True).pad_token_id or 0
+
+
+@torch.inference_mode()
+def encode(
+    model: PreTrainedModel,
+    sequence: Callable[[int], NDArray[np.integer]],
+    lengths: NDArray[np.integer],
+    out: NDArray[np.floating],
+    *,
+    pooling: str,
+    normalized: bool,
+    pad_id: int,
+    batch_tokens: int,
+    rows: NDArray[np.integer] | None = None,
+    description: str = "encode",
+) -> int:
+    """Write the embeddings of n sequences to the rows of `out`, shape (n, d), in the dtype of `out`.
+
+    `sequence(i)` gives the token ids of sequence i with special tokens, `lengths` (n,) their numbers. A batch has at
+    most `batch_tokens` tokens with padding, but at least one sequence. When the device runs out of memory, the budget
+    becomes half the size of the batch that failed; the budget at the end is returned. `rows` (m,) selects the sequences
+    to encode (None: all). Raises EmbedTuneError for a sequence without tokens, for one that does not fit in memory by
+    itself, and for a vector that is not finite.
+    """
+    if len(lengths) and not lengths.min():
+        raise EmbedTuneError(
+            f"text {int(np.argmin(lengths))} has no tokens, and the tokenizer adds none: it cannot be embedded; "
+            "take the text out of the data set"
+        )
+    rows = np.arange(len(lengths)) if rows is None else rows
+    rows = rows[longest_first(lengths[rows])]
+    pending: tuple[NDArray[np.integer], torch.Tensor] | None = None
+    done = 0
+    with bar(total=len(rows), unit=" texts", desc=description) as progress:
+        while done < len(rows):
+            longest = int(lengths[rows[done]])
+            batch = rows[done : done + batch_size(longest, batch_tokens)]
+            vectors = _embed(model, *pad([sequence(row) for row in batch], pad_id), pooling, normalized)
+            if vectors is None:
+                batch_tokens = _fewer_tokens(len(batch), longest, description)
+                continue
+            if pending:
+                _store(pending, out)
+            pending = batch, vectors
+            done += len(batch)
+            progress.update(len(batch))
+        if pending:
+            _store(pending, out)
+    return batch_tokens
+
+
+def _embed(
+    model: PreTrainedModel, ids: NDArray[np.int64], mask: NDArray[np.int64], pooling: str, normalized: bool
+) -> torch.Tensor | None:
+    """Embeddings (batch, d) in fp32 on the device, or None if the device ran out of memory."""
+    try:
+        input_ids = torch.from_numpy(ids).to(model.device, non_blocking=True)
+        attention_mask = torch.from_numpy(mask).to(model.device, non_blocking=True)
+        hidden = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        vectors = pool(hidden, attention_mask, pooling).float()
+        return normalize(vectors, dim=-1) if normalized else vectors
+    except torch.OutOfMemoryError:
+        return None
+
+
+def _fewer_tokens(texts: int, longest: int, description: str) -> int:
+    """The token budget after a batch of `texts` sequences, padded to `longest` tokens, did not fit in memory.
+
+    Raises EmbedTuneError if that batch had a single sequence.
+    """
+    if texts == 1:
+        raise EmbedTuneError(
+            f"a single text of {longest} tokens does not fit in the device's memory; lower `max_tokens`, write "
+            "`precision: bf16`, or free the device of other programs"
+        )
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    batch_tokens = texts * longest // 2
+    cli.say(f"{description}: out of memory; batches hold at most {batch_tokens} tokens from here on")
+    return batch_tokens
+
+
+def _store(pending: tuple[NDArray[np.integer], torch.Tensor], out: NDArray[np.floating]) -> None:
+    rows, vectors = pending
+    values = vectors.cpu().numpy().astype(out.dtype)
+    if not np.isfinite(values).all():
+        row = rows[int(np.argmin(np.isfinite(values).all(1)))]
+        raise EmbedTuneError(
+            f"the embedding of text {row} is not finite: the model overflows in this precision; write "
+            "`precision: bf16` or `fp32`"
+        )
+    out[rows] = values

@@ -1,1 +1,0 @@
-"""The embedded default: a generated data set in MLDR's layout, and a tiny untrained BERT to tune on it."""

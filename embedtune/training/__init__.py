@@ -1,0 +1,1 @@
+"""Fine-tuning: training data, objective, optimiser step, training loop, checkpoints."""

@@ -1,0 +1,154 @@
+"""The training objective: InfoNCE over embeddings, and its variants.
+
+Shapes: B queries of this process, G passages per group (a query's positive and its negatives), P candidate passages
+(B * G of this process, or W * B * G of W processes), D dimensions. Scores and softmax are FlagEmbedding's, in fp32.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
+from torch.nn.functional import normalize
+from torch.utils.checkpoint import checkpoint
+
+IGNORED = float("-inf")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The labels of the candidate passages: positives, excluded passages, a teacher's scores.
+
+    `target` (B,), int64, is the column of each query's positive, the first of its group's `group_size` adjacent
+    columns. `excluded` (B, P), bool, is true where a passage is known to be relevant but is not the positive; None:
+    nowhere. `teacher` (B, G) has a teacher's scores of the group, positive first; None: no distillation.
+    """
+
+    target: torch.Tensor
+    group_size: int
+    excluded: torch.Tensor | None = None
+    teacher: torch.Tensor | None = None
+
+    def of(self, queries: slice) -> Candidates:
+        """The candidates of a slice of the queries."""
+        excluded, teacher = (None if x is None else x[queries] for x in (self.excluded, self.teacher))
+        return Candidates(self.target[queries], self.group_size, excluded, teacher)
+
+
+def contrastive_loss(
+    embedder: AbsEmbedderModel,
+    queries: torch.Tensor,
+    passages: torch.Tensor,
+    candidates: Candidates,
+    *,
+    matryoshka_dims: Sequence[int] = (),
+    group_only: bool = False,
+    false_negative_margin: float | None = None,
+    query_chunk_size: int | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(mean loss, number of queries whose positive scores highest) for embeddings `queries` (B, D), `passages` (P, D).
+
+    The loss is InfoNCE (van den Oord et al. 2018): the cross entropy of a query's scores, divided by the temperature,
+    against its positive. With `group_only`, the candidates are only the query's own group. With
+    `false_negative_margin`, candidates that score above the positive by more than this are excluded; the margin is in
+    units of the score before the division by the temperature (GISTEmbed, Solatorio 2024; Qwen3-Embedding, Zhang et al.
+    2025). With `matryoshka_dims`, the loss is the mean over the losses on the first m dimensions of the embeddings, for
+    each m (Kusupati et al. 2022); the count is taken at the largest m. With a teacher, the cross entropy against the
+    softmax of its scores over the group is added, as in FlagEmbedding's `kl_div`.
+
+    Only `query_chunk_size` rows of the score matrix (B, P) are in memory at a time (None: all). The backward pass
+    computes them again (Inf-CL, Cheng et al. 2024, tiles the loss in the same way).
+    """
+    loss_of = functools.partial(
+        _loss_of_all,
+        embedder,
+        passages=passages,
+        matryoshka_dims=matryoshka_dims,
+        group_only=group_only,
+        false_negative_margin=false_negative_margin,
+    )
+    if query_chunk_size is None or query_chunk_size >= len(queries):
+        return loss_of(queries, candidates=candidates)
+    loss, correct = torch.zeros_like(queries[0, 0]), torch.zeros((), device=queries.device)
+    for start in range(0, len(queries), query_chunk_size):
+        rows = slice(start, start + query_chunk_size)
+        some = queries[rows]
+        their_loss, their_correct = checkpoint(
+            loss_of, some, candidates=candidates.of(rows), use_reentrant=False, preserve_rng_state=False
+        )
+        loss = loss + their_loss * (len(some) / len(queries))
+        correct = correct + their_correct
+    return loss, correct
+
+
+def _loss_of_all(
+    embedder: AbsEmbedderModel,
+    queries: torch.Tensor,
+    *,
+    passages: torch.Tensor,
+    candidates: Candidates,
+    matryoshka_dims: Sequence[int],
+    group_only: bool,
+    false_negative_margin: float | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    sizes = tuple(matryoshka_dims) or (queries.shape[1],)
+    losses, correct = [], torch.zeros((), device=queries.device)
+    for size in sizes:
+        short_queries, short_passages = queries, passages
+        if size < queries.shape[1]:
+            short_queries, short_passages = queries[:, :size], passages[:, :size]
+            if embedder.normalize_embeddings:
+                short_queries, short_passages = normalize(short_queries, dim=-1), normalize(short_passages, dim=-1)
+        scores = embedder.compute_score(short_queries, short_passages)
+        group_scores = _own_group(scores, candidates)
+        target = candidates.target
+        excluded = candidates.excluded
+        if group_only:
+            scores, excluded = group_scores, None
+            target = torch.zeros_like(target)
+        if false_negative_margin is not None:
+            above = _margin_mask(scores, target, false_negative_margin / embedder.temperature)
+            excluded = above if excluded is None else excluded | above
+        if excluded is not None:
+            scores = scores.masked_fill(excluded, IGNORED)
+        loss = embedder.compute_loss(scores, target)
+        if candidates.teacher is not None:
+            teacher = candidates.teacher.softmax(-1)
+            loss = loss + embedder.distill_loss("kl_div", teacher, group_scores, candidates.group_size)
+        losses.append(loss)
+        if size == max(sizes):
+            correct = (scores.argmax(-1) == target).sum()
+    return torch.stack(losses).mean(), correct
+
+
+def false_negative_mask(
+    relevant: torch.Tensor, documents: torch.Tensor, target: torch.Tensor, group_size: int
+) -> torch.Tensor:
+    """A mask (B, P), bool: true where another query's candidate is from one of the query's relevant documents.
+
+    `relevant` (B, R) has the numbers of each query's relevant documents, padded with -1. `documents` (P,) has the
+    document numbers of the candidates, `target` (B,) the column of each query's positive. A query's own group is never
+    marked: its negatives were mined for it.
+    """
+    marked = torch.zeros(len(relevant), len(documents), dtype=torch.bool, device=documents.device)
+    for one in relevant.unbind(1):  # one at a time: a query may have hundreds
+        marked |= one[:, None] == documents
+    columns = torch.arange(len(documents), device=documents.device)
+    own = (columns >= target[:, None]) & (columns < target[:, None] + group_size)
+    return marked & ~own
+
+
+def _own_group(scores: torch.Tensor, candidates: Candidates) -> torch.Tensor:
+    """The scores (B, G) of each query's own group, positive first."""
+    columns = candidates.target[:, None] + torch.arange(candidates.group_size, device=scores.device)
+    return scores.gather(1, columns)
+
+
+def _margin_mask(scores: torch.Tensor, target: torch.Tensor, margin: float) -> torch.Tensor:
+    """A mask (B, P), bool: true where a score exceeds the positive's by more than `margin`, never at the positive."""
+    with torch.no_grad():
+        above = scores > scores.gather(1, target[:, None]) + margin
+        return above.scatter(1, target[:, None], False)
