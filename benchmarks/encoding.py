@@ -118,21 +118,21 @@ def setup(folder: Path, name: str) -> tuple[list[str], Callable[[], Any], Callab
     from embedtune.core import json_files
     from embedtune.data.passages import open_passages
     from embedtune.models import vector_store
-    from embedtune.models.encode import encode, load_encoder
+    from embedtune.models.encode import encode, load_backbone
     from embedtune.models.padding import batch_size, longest_first, pad
     from embedtune.models.tokenization import frame, load_tokenizer
 
     texts = json_files.read_json(folder / f"{name}.json")
     directory = folder / name
     device = pick_device()
-    model = load_encoder(directory, encoding_dtype("auto", device), device)
+    model = load_backbone(directory, encoding_dtype("auto", device), device)
     around = frame(load_tokenizer(directory))
     store = folder / f"{name}-passages"
     segment(folder, directory, texts, store, max_passages=1)
 
     def encode_all() -> None:
         passages = open_passages(store)
-        out = vector_store.create(folder, f"{name}.npy", len(passages), model.config.hidden_size)
+        out = vector_store.create_array(folder / f"{name}.npy", len(passages), model.config.hidden_size)
         encode(
             model,
             lambda i: around.around(passages.tokens(i), MAX_TOKENS),
@@ -209,12 +209,12 @@ def share_of_matrix_rate(folder: Path, name: str, seconds: float) -> float | Non
     from embedtune.compute import hardware
     from embedtune.compute.device import pick_device
     from embedtune.data.passages import open_passages
-    from embedtune.models.encode import load_encoder
+    from embedtune.models.encode import load_backbone
     from embedtune.models.tokenization import frame, load_tokenizer
     from embedtune.training import flops
 
     device = pick_device()
-    model = load_encoder(folder / name, torch.bfloat16, device)
+    model = load_backbone(folder / name, torch.bfloat16, device)
     lengths = open_passages(folder / f"{name}-passages").lengths() + frame(load_tokenizer(folder / name)).length
     whole = flops.training_flops(model, model.config, int(lengths.sum()), float(lengths.mean()))
     return round(whole / 3 * REPEATS / seconds / hardware.matrix_rate(device, "bf16"), 3)  # forward is a third

@@ -75,9 +75,10 @@ def write_vectors(project: Path) -> int:
     directory = project / "data" / "embeddings" / "base"
     directory.mkdir(parents=True)
     passages = json_files.read_json(project / "data" / "passages" / "meta.json")["passages"]
-    sizes = {vector_store.PASSAGES: passages} | {vector_store.query_file(s): count for s, count in QUESTIONS.items()}
+    sizes = {vector_store.PASSAGES: passages} | {vector_store.query_part(s): count for s, count in QUESTIONS.items()}
+    vector_store.write_description(directory, DIMENSION, sizes)
     for name, count in sizes.items():
-        out = vector_store.create(directory, name, count, DIMENSION)
+        out = vector_store.create_array(directory / f"{name}.npy", count, DIMENSION)
         for start in range(0, count, 65_536):
             block = rng.standard_normal((min(65_536, count - start), DIMENSION), dtype=np.float32)
             out[start : start + len(block)] = block / np.linalg.norm(block, axis=1, keepdims=True)

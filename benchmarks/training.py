@@ -77,9 +77,11 @@ def fine_tune_steps(
 ) -> tuple[list[float], int, float]:
     """Seconds of each step of embedtune's training, loading left out, how much memory it took from there on, and the
     floating-point operations of a step (those computed twice count once)."""
-    from embedtune.models.settings import read_settings
-    from embedtune.training import fine_tune, flops
+    from embedtune.training.fine_tune import fine_tune
+    from embedtune.training.flops import training_flops
+    from embedtune.training.objectives.contrastive import Contrastive
     from embedtune.training.optimisation import Optimisation
+    from embedtune.training.options import Batching, Optimizer
 
     starts: list[float] = []
     before = 0
@@ -93,51 +95,24 @@ def fine_tune_steps(
 
     Optimisation.step = noting  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as scratch:
-        trained = fine_tune.fine_tune(
+        trained = fine_tune(
             folder / name,
-            read_settings(folder / name),
             data,
-            None,
+            Contrastive(temperature=TEMPERATURE, mask_false_negatives=False),
             run=Path(scratch) / "run",
             tensorboard=Path(scratch) / "tensorboard",
-            method="full",
-            lora_r=8,
-            lora_alpha=16,
-            lora_dropout=0.0,
-            lora_target_modules=None,
-            qlora_bits=4,
-            num_train_epochs=1,
-            per_device_train_batch_size=batch,
-            gradient_accumulation_steps=1,
-            sub_batch_size=sub_batch_size,
-            temperature=TEMPERATURE,
-            negatives="cross_device",
-            mask_false_negatives=False,
-            false_negative_margin=None,
-            matryoshka_dims=[],
-            learning_rate=2e-5,
-            lr_scheduler_type="linear",
-            warmup_ratio=0.1,
-            weight_decay=0.0,
-            max_grad_norm=1.0,
-            precision=precision(),
-            gradient_checkpointing=False,
-            dataloader_drop_last=True,
-            dataloader_num_workers=2 if on_gpu() else 0,
-            group_by_length=False,
-            logging_steps=10,
-            eval_strategy="no",
-            eval_steps=1,
-            metric_for_best_model="ndcg@10",
-            early_stopping_patience=None,
-            save_strategy="no",
-            save_steps=1,
-            save_total_limit=None,
-            seed=0,
+            batching=Batching(
+                per_device_train_batch_size=batch,
+                sub_batch_size=sub_batch_size,
+                dataloader_drop_last=True,
+                dataloader_num_workers=2 if on_gpu() else 0,
+                seed=0,
+            ),
+            optimizer=Optimizer(precision=precision()),
         )
     record = trained.record
     length = record.tokens / (record.questions * (data.group_size + 1))
-    flops = flops.training_flops(trained.backbone, trained.backbone.config, record.tokens, length) / record.step
+    flops = training_flops(trained.backbone, trained.backbone.config, record.tokens, length) / record.step
     return [later - earlier for earlier, later in pairwise(starts)], peak_bytes() - before, flops
 
 

@@ -17,8 +17,8 @@ from embedtune.core import cli, files, json_files
 from embedtune.core.seeds import generator
 from embedtune.data.corpus import read_queries
 from embedtune.data.passages import open_passages
-from embedtune.models import vector_store
-from embedtune.retrieval.dense import rank_documents
+from embedtune.models.vector_store import open_store
+from embedtune.retrieval.searcher import DenseSearcher, stored_vectors
 from stages.running import run
 
 
@@ -47,17 +47,10 @@ def first_documents(params: Params, split: str) -> Top1:
     queries = read_queries(paths.QUERIES, paths.QRELS, split)
     if not queries:
         return Top1(np.empty(0), np.empty(0, dtype=bool))
-    passages = open_passages(paths.PASSAGES)
-    vectors = paths.embeddings(params.hybrid.model)
-    ranked = rank_documents(
-        vector_store.open_vectors(vectors, vector_store.query_file(split)),
-        vector_store.open_vectors(vectors, vector_store.PASSAGES),
-        passages.document,
-        passages.document_ids,
-        1,
-        best_of=params.evaluate.best_passages,
-    )
-    return top1_predictions(queries, ranked, passages.document_ids)
+    store, best_of = open_store(paths.embeddings(params.hybrid.model)), params.evaluate.best_passages
+    vectors_of = stored_vectors(store, {split: queries})
+    searcher = DenseSearcher(vectors_of, store.passages, open_passages(paths.PASSAGES), best_of=best_of)
+    return top1_predictions(queries, searcher.rank(queries, 1), searcher.document_ids)
 
 
 def outcome(found: Calibrated, split: str, wanted: float) -> str:

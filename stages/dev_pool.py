@@ -8,24 +8,18 @@ from embedtune.core import cli, files
 from embedtune.data.corpus import read_queries
 from embedtune.data.passages import open_passages
 from embedtune.evaluation.dev_pool import pool_documents
-from embedtune.models import vector_store
-from embedtune.retrieval.dense import rank_documents
+from embedtune.models.vector_store import open_store
+from embedtune.retrieval.searcher import DenseSearcher, stored_vectors
 from stages.running import run
 
 
 def main() -> None:
     """Write data/dev_pool.npy: the numbers of the documents, ascending, int64."""
     params = load_params()
-    vectors = paths.embeddings("base")
-    passages = open_passages(paths.PASSAGES)
+    store, passages = open_store(paths.embeddings("base")), open_passages(paths.PASSAGES)
     queries = read_queries(paths.QUERIES, paths.QRELS, "dev")
-    rankings = rank_documents(
-        vector_store.open_vectors(vectors, vector_store.query_file("dev")),
-        vector_store.open_vectors(vectors, vector_store.PASSAGES),
-        passages.document,
-        passages.document_ids,
-        params.dev_pool.top_documents,
-    )
+    searcher = DenseSearcher(stored_vectors(store, {"dev": queries}), store.passages, passages)
+    rankings = searcher.rank(queries, params.dev_pool.top_documents)
     documents = pool_documents(
         queries, rankings, passages.document_ids, params.dev_pool.random_documents, params.dev_pool.seed
     )

@@ -23,7 +23,7 @@ def measure(params: Params) -> None:
     from embedtune.compute.device import encoding_dtype, pick_device  # torch takes seconds to load
     from embedtune.compute.memory import keep_freed_memory
     from embedtune.evaluation.probe import open_probe
-    from embedtune.models.encode import load_encoder, pad_token_id
+    from embedtune.models.encoder import load_encoder
     from embedtune.models.settings import read_settings
     from embedtune.models.tokenization import load_tokenizer
 
@@ -35,14 +35,9 @@ def measure(params: Params) -> None:
     keep_freed_memory(device)
     scores = {}
     for name, directory in (("base", base), ("tuned", tuned)):
-        model = load_encoder(directory, encoding_dtype(params.encode.precision, device), device)
-        scores[name] = probe.score(
-            model,
-            settings,
-            pad_id=pad_token_id(directory),
-            batch_tokens=params.encode.batch_tokens,
-            cutoffs=sorted(set(params.evaluate.cutoffs)),
-        )
+        encoder = load_encoder(directory, device=device, dtype=encoding_dtype(params.encode.precision, device))
+        cutoffs = sorted(set(params.evaluate.cutoffs))
+        scores[name] = probe.score(encoder, batch_tokens=params.encode.batch_tokens, cutoffs=cutoffs)
     means = {name: {str(m): float(v) for m, v in table.mean().items()} for name, table in scores.items()}
     resampling = Resampling(params.compare.confidence, params.compare.resamples, params.compare.seed)
     change = paired_differences(scores, resampling)["tuned_over_base"]

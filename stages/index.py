@@ -5,7 +5,7 @@ import sys
 from embedtune.config import paths
 from embedtune.config.reading import load_params
 from embedtune.core import cli, files
-from embedtune.models import vector_store
+from embedtune.models.vector_store import open_store
 from embedtune.retrieval.indexes import build_index
 from stages.running import run
 
@@ -14,7 +14,7 @@ def main() -> None:
     """Write data/indexes/<name>."""
     params = load_params()
     name = sys.argv[1]
-    vectors = vector_store.open_vectors(paths.embeddings(name), vector_store.PASSAGES)
+    vectors = open_store(paths.embeddings(name)).passages
     directory = paths.index(name)
     with files.atomic_directory(directory) as target:
         meta = build_index(

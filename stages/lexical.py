@@ -6,10 +6,11 @@ from embedtune.config import paths
 from embedtune.config.reading import load_params
 from embedtune.core import cli, files, json_files
 from embedtune.data.corpus import read_corpus, read_queries
+from embedtune.evaluation.evaluate import evaluate
 from embedtune.evaluation.per_query import read_slices
-from embedtune.evaluation.results import write_results
-from embedtune.retrieval.bm25 import Index, rank_by_bm25
+from embedtune.retrieval.bm25 import Index
 from embedtune.retrieval.rankings import write_rankings
+from embedtune.retrieval.searcher import LexicalSearcher
 from embedtune.retrieval.terms import lexical_tokenizer
 from stages.running import run
 
@@ -22,14 +23,12 @@ def main() -> None:
     queries = {name: read_queries(paths.QUERIES, paths.QRELS, name) for name in dict.fromkeys(("dev", split))}
     asked = (query.text for some in queries.values() for query in some)
     index = Index(texts(ids), asked, lexical_tokenizer(params.lexical.tokenizer), params.lexical.k1, params.lexical.b)
-    depth = max(params.lexical.depth, *cutoffs)
-    rankings = {name: rank_by_bm25(index, some, ids, depth) for name, some in queries.items()}
+    searcher, depth = LexicalSearcher(index, ids), max(params.lexical.depth, *cutoffs)
     with files.atomic_directory(paths.LEXICAL) as target:
-        for name, ranked in rankings.items():
-            write_rankings(target, name, ranked)
-    groups = read_slices(paths.SLICES)
+        for name, some in queries.items():
+            write_rankings(target, name, searcher.rank(some, depth))
     places = {"run": paths.run("bm25"), "plots": paths.plots("bm25")}
-    means = write_results("bm25", queries[split], rankings[split], ids, cutoffs, groups, **places)
+    _, means = evaluate("bm25", searcher, queries[split], cutoffs, read_slices(paths.SLICES), **places)
     json_files.write_json(paths.metrics("bm25"), means)
     cli.say(f"lexical: wrote {paths.metrics('bm25')} ({len(queries[split])} {split} queries, {len(ids)} documents)")
 

@@ -12,7 +12,7 @@ from embedtune.mining.mine import MiningData, MiningSettings, mine, used_passage
 from embedtune.mining.mined_rows import mined_rows, sample_text, sampled
 from embedtune.mining.mining_counts import held_out_counts, mining_counts, score_gaps
 from embedtune.mining.positives import Rerank, passage_scorer
-from embedtune.models import vector_store
+from embedtune.models.vector_store import open_store
 from embedtune.retrieval.dense import rank_documents
 from stages.running import run
 
@@ -21,13 +21,12 @@ def main() -> None:
     """Write data/mined/<round>.jsonl, a readable sample of it, metrics/mining/<round>.json and a plot of score gaps."""
     params = load_params()
     name = sys.argv[1]
-    corpus, vectors = paths.CORPUS, paths.embeddings(params.rounds[name])
+    corpus, store = paths.CORPUS, open_store(paths.embeddings(params.rounds[name]))
     recipe = MiningSettings(**params.mine.model_dump(exclude={"positive_passage"}))
     passages = open_passages(paths.PASSAGES)
     splits = {split: read_queries(paths.QUERIES, paths.QRELS, split) for split in SPLITS}
     queries = splits.pop("train")
-    query_vectors = vector_store.open_vectors(vectors, vector_store.query_file("train"))
-    passage_vectors = vector_store.open_vectors(vectors, vector_store.PASSAGES)
+    query_vectors, passage_vectors = store.queries("train"), store.passages
     rankings = rank_documents(query_vectors, passage_vectors, passages.document, passages.document_ids, recipe.depth)
     number_of = {document_id: number for number, document_id in enumerate(passages.document_ids)}
     pool = MiningData(queries, rankings, query_vectors, passage_vectors, passages, number_of)

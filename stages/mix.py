@@ -39,15 +39,13 @@ def main() -> None:
     keep_freed_memory(device)
     mixture = Mixture(base, tuned, device)
     metric = params.train.metric_for_best_model
-    found = sweep(
-        mixture, base, settings, asked.shares, dev, probe, batch_tokens=params.encode.batch_tokens, metric=metric
-    )
+    found = sweep(mixture, asked.shares, dev, probe, batch_tokens=params.encode.batch_tokens, metric=metric)
     with files.atomic_directory(paths.model(name)) as target:
-        save_model(mixture.set(found.chosen), tuned, target)
+        save_model(mixture.set(found.chosen).model, tuned, target)
     with files.atomic_file(paths.mixing_plot(name)) as partial:
         found.table.round(6).to_csv(partial, index=False)
     chosen = found.table[found.table["share"] == found.chosen].iloc[0].to_dict()
-    parameters = mixture.model.num_parameters()
+    parameters = mixture.encoder.model.num_parameters()
     json_files.write_json(paths.training_metrics(name), {**chosen, "measure": metric, "parameters": parameters})
     cli.say(f"mix: wrote {paths.model(name)}, {found.chosen:.0%} of {asked.model} and the rest of the base model")
 

@@ -1,5 +1,6 @@
 """train: fine-tune a model on mined rows, with torchrun on several GPUs (`python -m stages.train finetuned`)."""
 
+import functools
 import shutil
 import sys
 from pathlib import Path
@@ -20,12 +21,13 @@ from embedtune.models.settings import Settings, check_length, read_settings
 from embedtune.models.tokenization import load_tokenizer
 from embedtune.training import checkpoints
 from embedtune.training.fine_tune import fine_tune, write_tuned
+from embedtune.training.objectives.contrastive import Contrastive
+from embedtune.training.options import Adapter, Batching, Evaluating, Optimizer, Saving, from_section
 from embedtune.training.records import cost, write_records
 from embedtune.training.training_data import TrainingSet, read_training_set
 from stages.running import code_of, run
 
 DEV = [paths.QUERIES / "dev.jsonl", paths.QRELS / "dev.tsv", paths.DEV_POOL]
-OF_THE_DATA = {"train_group_size", "query_max_len", "passage_max_len", "nproc_per_node", "precision", "distillation"}
 
 
 def main() -> None:
@@ -52,19 +54,33 @@ def train(params: Params, name: str, base: Path, settings: Settings) -> None:
     known = f"{params.train.model_dump_json()} {device.type} {precision} {distributed.world_size()}"
     scratch = scratch_folder(name, base, known)
     training_set, dev = read_data(params, name, base, settings)
-    options = params.train.model_dump(exclude=OF_THE_DATA) | {"precision": precision}
-    options |= {"run": scratch, "tensorboard": paths.TENSORBOARD / scratch.name}
+    tensorboard = paths.TENSORBOARD / scratch.name
+    tune = functools.partial(
+        fine_tune,
+        base,
+        training_set,
+        from_section(Contrastive, params.train),
+        run=scratch,
+        tensorboard=tensorboard,
+        adapter=from_section(Adapter, params.train),
+        batching=from_section(Batching, params.train),
+        optimizer=from_section(Optimizer, params.train, precision=precision),
+        evaluating=from_section(Evaluating, params.train),
+        saving=from_section(Saving, params.train),
+        dev=dev,
+        logging_steps=params.train.logging_steps,
+    )
     cli.say_once(
         f"train: {len(training_set)} questions on {distributed.world_size()} x {device.type} in {precision}; "
-        f"TensorBoard: {options['tensorboard']}"
+        f"TensorBoard: {tensorboard}"
     )
     if not distributed.is_main():
-        fine_tune(base, settings, training_set, dev, **options)
+        tune()
         return
     with files.atomic_directory(paths.model(name)) as target, checkpoints.locked(scratch):
         if not checkpoints.last(scratch):
-            shutil.rmtree(options["tensorboard"], ignore_errors=True)  # logs of an earlier run of the same training
-        trained = fine_tune(base, settings, training_set, dev, **options)
+            shutil.rmtree(tensorboard, ignore_errors=True)  # logs of an earlier run of the same training
+        trained = tune()
         write_tuned(trained, base, target, params.train.method)
     places = {"curve": paths.training_plot(name), "steps": paths.training_steps(name)}
     write_records(trained, len(training_set), summary_file=paths.training_metrics(name), **places)

@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from transformers import PreTrainedModel
 
 from embedtune.compute import distributed
 from embedtune.data.corpus import Query, read_queries
 from embedtune.data.passages import Passages
 from embedtune.evaluation.measures import per_query_scores
-from embedtune.models.encode import encode
+from embedtune.models.encoder import Encoder
 from embedtune.models.settings import Settings
 from embedtune.models.tokenization import Frame, frame, tokenize_queries
 from embedtune.retrieval.dense import rank_documents
@@ -37,15 +36,7 @@ class EvaluationSet:
     documents: NDArray[np.int64]
     frame: Frame
 
-    def score(
-        self,
-        backbone: PreTrainedModel,
-        settings: Settings,
-        *,
-        pad_id: int,
-        batch_tokens: int,
-        cutoffs: list[int],
-    ) -> pd.DataFrame:
+    def score(self, encoder: Encoder, *, batch_tokens: int, cutoffs: list[int]) -> pd.DataFrame:
         """Per-query measures of the model's current weights: one row per query, columns such as `ndcg@10`.
 
         `batch_tokens` is the number of tokens in one forward pass. Each process encodes its part of the sequences, and
@@ -53,23 +44,17 @@ class EvaluationSet:
         """
         numbers = np.concatenate([self.passages.of_document(int(document)) for document in self.documents])
         owner = np.repeat(np.arange(len(self.documents), dtype=np.int32), self._passages_each())
-        was_training = backbone.training
-        backbone.eval()
 
         def vectors(
             sequence: Callable[[int], NDArray[np.int64]], lengths: NDArray[np.int64], kind: str
         ) -> NDArray[np.float16]:
             mine = np.array_split(np.arange(len(lengths)), distributed.world_size())[distributed.rank()]
-            out = np.empty((len(mine), backbone.config.hidden_size), dtype=np.float16)
-            encode(
-                backbone,
+            out = np.empty((len(mine), encoder.dimension), dtype=np.float16)
+            encoder.encode_tokens(
                 lambda i: sequence(int(mine[i])),
                 lengths[mine],
                 out,
                 batch_tokens=batch_tokens,
-                pooling=settings.pooling,
-                normalized=settings.normalize,
-                pad_id=pad_id,
                 description=f"{self.name} {kind}",
             )
             return np.concatenate(distributed.all_gather_objects(out))
@@ -82,7 +67,6 @@ class EvaluationSet:
         )
         query_lengths = np.array([len(tokens) for tokens in self.query_tokens], dtype=np.int64)
         query_vectors = vectors(lambda i: self.query_tokens[i], query_lengths, "queries")
-        backbone.train(was_training)
         ids = [self.passages.document_ids[document] for document in self.documents]
         table = None
         if distributed.is_main():  # searches on the CPU: training holds the GPU's memory
@@ -106,7 +90,7 @@ def prepare_evaluation_set(
     query_max_len: int,
     name: str = "dev",
 ) -> EvaluationSet:
-    """A DevSet of `queries`, tokenised with their instruction, and `documents` (m,), the numbers of those to rank.
+    """An EvaluationSet of `queries`, tokenised with their instruction, and of the documents numbered `documents` (m,).
 
     Raises ParameterError if the instruction leaves no room for a query in `query_max_len` tokens.
     """

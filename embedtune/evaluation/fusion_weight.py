@@ -18,7 +18,7 @@ def best_weight(dense: Rankings, lexical: Rankings, queries: list[Query], docume
     """
     scored = []
     for weight in WEIGHTS:
-        fused = weighted_score_fusion(dense, lexical, weight, document_ids, CUTOFF)
+        fused = weighted_score_fusion(dense, lexical, document_ids, CUTOFF, weight=weight)
         value = per_query_scores(queries, fused, document_ids, [CUTOFF])[CHOSEN_BY].mean()
         scored.append((round(float(value), 9), -abs(weight - 0.5), weight))
     return max(scored)[2]

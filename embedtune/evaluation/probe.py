@@ -18,7 +18,7 @@ from embedtune.models.settings import Settings
 
 
 def open_probe(directory: Path, tokenizer: Tokenizer, settings: Settings, query_max_len: int) -> EvaluationSet | None:
-    """A DevSet of all queries and documents that `write_probe` wrote to `directory`; None if there is no probe.
+    """An EvaluationSet of all queries and documents that `write_probe` wrote to `directory`; None if there is no probe.
 
     Raises ParameterError if the query instruction leaves no room for a query in `query_max_len` tokens.
     """

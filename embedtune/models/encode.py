@@ -22,7 +22,7 @@ from embedtune.models.padding import batch_size, longest_first, pad
 from embedtune.models.pooling import pool
 
 
-def load_encoder(directory: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+def load_backbone(directory: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """The model in `directory`, on `device`, in `dtype`, without dropout."""
     quiet_transformers()
     model = AutoModel.from_pretrained(directory, dtype=dtype, local_files_only=True)

@@ -5,7 +5,6 @@ Every GPU takes part. A killed run resumes after its last finished shard (encodi
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,13 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from embedtune.compute import distributed
 from embedtune.compute.memory import keep_freed_memory
 from embedtune.data.passages import Passages
-from embedtune.models import vector_store
-from embedtune.models.encode import encode, load_encoder, pad_token_id
+from embedtune.models.encoder import load_encoder
 from embedtune.models.encoding_checkpoints import Fill, encoding_run, fill
 from embedtune.models.settings import check_length, read_settings
-from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
+from embedtune.models.tokenization import frame, tokenize_queries
+from embedtune.models.vector_store import PASSAGES, query_part, write_description
 
 Sequence = Callable[[int], NDArray[np.integer]]
 
@@ -43,36 +43,33 @@ def encode_collection(
     resumes from them. `batch_tokens` is the token budget of a batch. Raises ParameterError when `query_max_len` exceeds
     the model's maximum length, and the errors of `encode`, `encoding_run` and `tokenize_queries`.
     """
-    settings = read_settings(directory)
-    check_length("query_max_len", query_max_len, settings)
-    tokenizer = load_tokenizer(directory)
+    check_length("query_max_len", query_max_len, read_settings(directory))
     keep_freed_memory(device)
-    model = load_encoder(directory, dtype, device)
-    encode_with_model = functools.partial(
-        encode, model, pooling=settings.pooling, normalized=settings.normalize, pad_id=pad_token_id(directory)
-    )
+    encoder = load_encoder(directory, device=device, dtype=dtype)
+    settings = encoder.settings
 
     def encoding(sequence: Sequence, lengths: NDArray[np.integer], what: str) -> Fill:
         def encode_rows(out: NDArray[np.float16], rows: NDArray[np.int64], which: str) -> None:
             nonlocal batch_tokens  # `encode` lowers it when memory runs out
             description = f"encode {what}{which} ({directory.name})"
-            batch_tokens = encode_with_model(
+            batch_tokens = encoder.encode_tokens(
                 sequence, lengths, out, rows=rows, batch_tokens=batch_tokens, description=description
             )
 
         return encode_rows
 
-    around = frame(tokenizer, settings.passage_instruction)
-    dimension = model.config.hidden_size
+    around = frame(encoder.tokenizer, settings.passage_instruction)
     with encoding_run(scratch, target) as run:
         whole = encoding(
             lambda i: around.around(passages.tokens(i), passages.max_tokens),
             passages.lengths() + around.length,
             "passages",
         )
-        fill(run, vector_store.PASSAGES, len(passages), dimension, whole)
+        fill(run, f"{PASSAGES}.npy", len(passages), encoder.dimension, whole)
         for split, texts in queries.items():
-            tokens = tokenize_queries(tokenizer, texts, settings.query_instruction, query_max_len)
+            tokens = tokenize_queries(encoder.tokenizer, texts, settings.query_instruction, query_max_len)
             lengths = np.array([len(query) for query in tokens], dtype=np.int64)
             whole = encoding(tokens.__getitem__, lengths, f"{split} queries")
-            fill(run, vector_store.query_file(split), len(tokens), dimension, whole)
+            fill(run, f"{query_part(split)}.npy", len(tokens), encoder.dimension, whole)
+        if distributed.is_main():
+            write_description(run, encoder.dimension, [PASSAGES, *map(query_part, queries)])

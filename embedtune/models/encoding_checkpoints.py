@@ -57,10 +57,10 @@ def fill(run: Path, file: str, rows: int, dimension: int, encode: Fill) -> None:
     """
     done = _finished(run).get(file, 0)
     if distributed.is_main() and not (run / file).exists():
-        vector_store.create(run, f"{file}.partial", rows, dimension)
+        vector_store.create_array(run / f"{file}.partial", rows, dimension)
         (run / f"{file}.partial").rename(run / file)
     distributed.barrier()
-    out = vector_store.open_vectors(run, file, writable=True)
+    out = vector_store.open_array(run / file, writable=True)
     shards = -(-rows // SHARD_ROWS)
     if done and distributed.is_main():
         cli.say(f"encode: going on with {file} after {done} of {shards} shards, which are in {run}")

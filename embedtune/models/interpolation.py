@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
 
 from embedtune.core.errors import EmbedTuneError
-from embedtune.models.encode import load_encoder
+from embedtune.models.encode import load_backbone
+from embedtune.models.encoder import Encoder, load_encoder
 
 
 class Mixture:
@@ -19,17 +19,17 @@ class Mixture:
 
     def __init__(self, base: Path, tuned: Path, device: torch.device) -> None:
         """Raises EmbedTuneError when the names or shapes of the two models' weights differ."""
-        self.model: PreTrainedModel = load_encoder(base, torch.float32, device)
-        self.base = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.tuned = load_encoder(tuned, torch.float32, device).state_dict()
+        self.encoder = load_encoder(base, device=device)
+        self.base = {name: value.clone() for name, value in self.encoder.model.state_dict().items()}
+        self.tuned = load_backbone(tuned, torch.float32, device).state_dict()
         shapes = ({name: value.shape for name, value in state.items()} for state in (self.base, self.tuned))
         if next(shapes) != next(shapes):
             raise EmbedTuneError(f"{base} and {tuned} have different weights, which cannot be mixed")
 
     @torch.no_grad()
-    def set(self, share: float) -> PreTrainedModel:
-        """Set the model's weights in place to base + `share` * (tuned - base), `share` from 0 to 1, and return it."""
-        for name, value in self.model.state_dict().items():
+    def set(self, share: float) -> Encoder:
+        """Set the weights in place to base + `share` * (tuned - base), `share` from 0 to 1; return the encoder."""
+        for name, value in self.encoder.model.state_dict().items():
             if value.is_floating_point():
                 value.copy_(torch.lerp(self.base[name], self.tuned[name], share))
-        return self.model
+        return self.encoder

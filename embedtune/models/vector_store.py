@@ -1,33 +1,83 @@
-"""The embeddings of a collection: `passages.npy` (p, d) and `queries-<split>.npy` (q, d), float16, in file order."""
+"""The vector store: the embeddings of a collection on disk, written by `encode` and read by search.
+
+    <store>/store.json            kind, dimension, and the shards of each part
+    <store>/passages.npy          (p, d) float16, in the order of the passages
+    <store>/queries-<split>.npy   (q, d) float16, in the order of the split's file
+
+`kind` is dense: one vector a text. Other kinds (sparse, several vectors a text) and parts of several shards have their
+place in store.json; what reads dense vectors refuses them.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-PASSAGES = "passages.npy"
+from embedtune.core import json_files
+from embedtune.core.errors import EmbedTuneError
+
+DENSE = "dense"
+STORE, PASSAGES = "store.json", "passages"
 
 
-def create(directory: Path, name: str, rows: int, dimension: int) -> NDArray[np.float16]:
+@dataclass(frozen=True)
+class VectorStore:
+    """An open store of dense vectors; `shards` maps a part (passages, queries-<split>) to its files."""
+
+    directory: Path
+    dimension: int
+    shards: Mapping[str, list[str]]
+
+    @property
+    def passages(self) -> NDArray[np.float16]:
+        """The vectors (p, d) of all passages, memory-mapped."""
+        return self._part(PASSAGES)
+
+    def queries(self, split: str) -> NDArray[np.float16]:
+        """The vectors (q, d) of a split's queries, memory-mapped. Raises EmbedTuneError if there are none."""
+        return self._part(query_part(split))
+
+    def _part(self, part: str) -> NDArray[np.float16]:
+        files = self.shards.get(part, [])
+        if len(files) != 1:
+            raise EmbedTuneError(f"{self.directory / STORE}: expected one shard of {part}, found {len(files)}")
+        return open_array(self.directory / files[0])
+
+
+def open_store(directory: Path) -> VectorStore:
+    """Open the store of dense vectors in a directory. Raises EmbedTuneError if it is missing or of another kind."""
+    meta = json_files.read_json(directory / STORE)
+    if meta["kind"] != DENSE:
+        raise EmbedTuneError(f"{directory / STORE}: expected a store of kind {DENSE}, got {meta['kind']}")
+    return VectorStore(directory, meta["dimension"], meta["shards"])
+
+
+def write_description(directory: Path, dimension: int, parts: Iterable[str]) -> None:
+    """Write store.json for a directory of dense vectors with one array a part."""
+    shards = {part: [f"{part}.npy"] for part in parts}
+    json_files.write_json(directory / STORE, {"kind": DENSE, "dimension": dimension, "shards": shards})
+
+
+def query_part(split: str) -> str:
+    """The part of a store that holds the vectors of a split's queries."""
+    return f"queries-{split}"
+
+
+def create_array(path: Path, rows: int, dimension: int) -> NDArray[np.float16]:
     """Create a memory-mapped float16 array (rows, dimension) on disk. Raises OSError when the disk is full."""
-    out: NDArray[np.float16] = np.lib.format.open_memmap(
-        directory / name, mode="w+", dtype=np.float16, shape=(rows, dimension)
-    )
+    out: NDArray[np.float16] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(rows, dimension))
     if hasattr(os, "posix_fallocate"):  # with a sparse file, a full disk would mean a fatal signal without a message
-        with (directory / name).open("r+b") as file:
+        with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
     return out
 
 
-def open_vectors(directory: Path, name: str, writable: bool = False) -> NDArray[np.float16]:
-    """Open an array (n, d) that `create` made, memory-mapped; read-only unless `writable`."""
-    vectors: NDArray[np.float16] = np.load(directory / name, mmap_mode="r+" if writable else "r")
+def open_array(path: Path, writable: bool = False) -> NDArray[np.float16]:
+    """Open an array (n, d) that `create_array` made, memory-mapped; read-only unless `writable`."""
+    vectors: NDArray[np.float16] = np.load(path, mmap_mode="r+" if writable else "r")
     return vectors
-
-
-def query_file(split: str) -> str:
-    """The name of the file with the query vectors of a split."""
-    return f"queries-{split}.npy"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import bm25s
@@ -83,7 +83,7 @@ class Index:
         return scores
 
 
-def rank_by_bm25(index: Index, queries: list[Query], document_ids: list[str], depth: int) -> Rankings:
+def rank_by_bm25(index: Index, queries: Sequence[Query], document_ids: list[str], depth: int) -> Rankings:
     """The top `depth` documents of each query by BM25. `index` holds the texts of `document_ids`, in that order.
 
     Documents that share no term with the query are not ranked. `passages` of the result are -1.

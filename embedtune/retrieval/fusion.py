@@ -15,13 +15,15 @@ from embedtune.retrieval.rankings import Rankings, rankings_of, tie_order
 Row = tuple[NDArray[np.integer], NDArray[np.floating]]
 
 
-def reciprocal_rank_fusion(first: Rankings, second: Rankings, document_ids: list[str], depth: int, k: int) -> Rankings:
+def reciprocal_rank_fusion(
+    first: Rankings, second: Rankings, document_ids: list[str], depth: int, *, k: int
+) -> Rankings:
     """Reciprocal rank fusion (Cormack et al. 2009): the top `depth` documents by the mean of 1 / (k + rank)."""
     return _fuse(_reciprocal(first, k), _reciprocal(second, k), 0.5, document_ids, depth)
 
 
 def weighted_score_fusion(
-    dense: Rankings, lexical: Rankings, weight: float, document_ids: list[str], depth: int
+    dense: Rankings, lexical: Rankings, document_ids: list[str], depth: int, *, weight: float
 ) -> Rankings:
     """The top `depth` documents by `weight` * dense score + (1 - `weight`) * lexical score.
 

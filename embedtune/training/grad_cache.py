@@ -1,16 +1,16 @@
 """The gradient of a batch's loss in the memory of one chunk of the batch (GradCache, Gao et al. 2021).
 
 The batch is embedded first. Then the loss and its gradient with respect to the embeddings are computed. Finally this
-gradient is backpropagated through the model. If queries and passages are one chunk each, the first pass keeps its graph
-and nothing is computed twice. Otherwise the first pass keeps only the embeddings, and each chunk is embedded again for
-its backward pass. The second pass repeats the dropout of the first: both start from the chunk's seed, a function
-of the given seed, the side (queries or passages) and the chunk's number.
+gradient is backpropagated through the model. If each side (queries, passages) is one chunk, the first pass keeps its
+graph and nothing is computed twice. Otherwise the first pass keeps only the embeddings, and each chunk is embedded
+again for its backward pass. The second pass repeats the dropout of the first: both start from the chunk's seed, a
+function of the given seed, the side and the chunk's number.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from embedtune.compute import distributed
 from embedtune.core.seeds import torch_seed
 
 Features = dict[str, torch.Tensor]
-Loss = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+Loss = Callable[[dict[str, torch.Tensor]], tuple[torch.Tensor, torch.Tensor]]
 Autocast = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
@@ -31,9 +31,9 @@ class ChunkTooLargeError(Exception):
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Some rows of the batch's queries or passages, and the seed of their dropout."""
+    """Some rows of a side of the batch, and the seed of their dropout."""
 
-    side: int  # 0: queries, 1: passages
+    side: str
     rows: torch.Tensor
     features: Features
     seed: int
@@ -41,8 +41,7 @@ class _Chunk:
 
 def accumulate_gradient(
     embedder: AbsEmbedderModel,
-    queries: Features,
-    passages: Features,
+    sides: Mapping[str, Features],
     loss_of: Loss,
     *,
     sub_batch_size: int | None,
@@ -52,30 +51,29 @@ def accumulate_gradient(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Add d(scale(loss)) / d(parameters) to the parameters' gradients; return loss and count, detached.
 
-    `queries` (B, tokens) and `passages` (P, tokens) have `input_ids` and `attention_mask`, int64, on the CPU. `loss_of`
-    takes their embeddings (B, D) and (P, D) in fp32 and returns (loss, count). A chunk has `sub_batch_size` sequences,
-    sorted by length (None: one chunk for all queries, another for all passages). `seed` determines the dropout. Raises
-    ChunkTooLargeError if a chunk does not fit in memory.
+    `sides` (such as queries and passages) are what is embedded. Each has `input_ids` and `attention_mask`, int64, of
+    shape (rows, tokens), on the CPU. `loss_of` takes the embeddings (rows, D) of each side in fp32 and returns (loss,
+    count). A chunk has `sub_batch_size` sequences of one side, sorted by length (None: each side is one chunk). `seed`
+    determines the dropout. Raises ChunkTooLargeError if a chunk does not fit in memory.
     """
     device = next(embedder.parameters()).device
-    sides = (queries, passages)
     chunks = [
-        _Chunk(side, rows, _part(sides[side], rows), torch_seed(*seed, side, index))
-        for side in (0, 1)
-        for index, rows in enumerate(_split(sides[side]["attention_mask"], sub_batch_size))
+        _Chunk(side, rows, _part(features, rows), torch_seed(*seed, number, index))
+        for number, (side, features) in enumerate(sides.items())
+        for index, rows in enumerate(_split(features["attention_mask"], sub_batch_size))
     ]
-    whole = len(chunks) == 2
+    whole = len(chunks) == len(sides)
     with _synchronise_out_of_memory(device), autocast(), torch.set_grad_enabled(whole):
         embedded = [_embed(embedder, chunk, device) for chunk in chunks]
-    leaves = [
-        _in_batch_order([(c.rows, e) for c, e in zip(chunks, embedded, strict=True) if c.side == side])
-        for side in (0, 1)
-    ]
+    leaves = {
+        side: _in_batch_order([(c.rows, e) for c, e in zip(chunks, embedded, strict=True) if c.side == side])
+        for side in sides
+    }
     # with several processes, running out of memory here cannot be reported: the others wait for this one in the loss
     with _synchronise_out_of_memory(device) if distributed.world_size() == 1 else contextlib.nullcontext():
-        loss, count = loss_of(*leaves)
+        loss, count = loss_of(leaves)
         scale(loss).backward()
-    gradients = [leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for leaf in leaves]
+    gradients = {side: leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for side, leaf in leaves.items()}
     with _synchronise_out_of_memory(device):
         for chunk, kept in zip(chunks, embedded, strict=True):
             with autocast():

@@ -21,6 +21,7 @@ from embedtune.core.errors import SHOWN_PROBLEMS, EmbedTuneError
 from embedtune.training import checkpoints
 from embedtune.training.batches import Batch, BatchPlan
 from embedtune.training.optimisation import Optimisation, StepResult
+from embedtune.training.options import Evaluating, Saving
 from embedtune.training.progress_bar import TrainingBar
 from embedtune.training.stopping import stop_request
 
@@ -63,33 +64,30 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Evaluation on dev: `score` returns the current model's per-query measures; the best model by `metric` is kept.
-
-    `patience` evaluations in a row without an improvement stop the training early (None: never).
-    """
+class Evaluator:
+    """Evaluation on dev: `score` returns the current model's per-query measures, as often as `options` say."""
 
     score: Callable[[], pd.DataFrame]
-    metric: str
-    strategy: str
-    every: int
-    patience: int | None
+    options: Evaluating
+
+    def is_due(self, schedule: Schedule, step: int) -> bool:
+        """Whether dev is evaluated after `step` steps."""
+        return schedule.is_due(step, self.options.eval_strategy, self.options.eval_steps)
 
 
 @dataclass(frozen=True)
-class Saving:
-    """Checkpoints in the directory `run`: the last `keep_last` (None: all) and the best are kept.
-
-    `write_weights` writes the model to a given directory.
-    """
+class Checkpointing:
+    """Checkpoints in the directory `run`, as often as `options` say. `write_weights` fills one with the model."""
 
     run: Path
     write_weights: Callable[[Path], None]
-    strategy: str
-    every: int
-    keep_last: int | None
+    options: Saving
 
-    def checkpoint(self, step: int) -> Path:
+    def is_due(self, schedule: Schedule, step: int) -> bool:
+        """Whether a checkpoint is written after `step` steps."""
+        return schedule.is_due(step, self.options.save_strategy, self.options.save_steps)
+
+    def folder(self, step: int) -> Path:
         """The directory of a step's checkpoint."""
         return checkpoints.folder(self.run, step)
 
@@ -122,8 +120,8 @@ def train(
     schedule: Schedule,
     record: Record,
     *,
-    saving: Saving,
-    evaluation: Evaluation | None,
+    saving: Checkpointing,
+    evaluation: Evaluator | None,
     logging_steps: int,
     tensorboard: Path,
 ) -> None:
@@ -145,15 +143,17 @@ def train(
             if record.step % logging_steps == 0:
                 bar.log(_close_window(record, schedule))
             improved = False
-            if evaluation and schedule.is_due(record.step, evaluation.strategy, evaluation.every):
+            if evaluation and schedule.is_due(
+                record.step, evaluation.options.eval_strategy, evaluation.options.eval_steps
+            ):
                 improved = _evaluate(record, evaluation, schedule)
                 bar.log(record.evaluations[-1])
-            if improved or result.stop or schedule.is_due(record.step, saving.strategy, saving.every):
+            if improved or result.stop or saving.is_due(schedule, record.step):
                 _save(optimisation, record, saving)
             if result.stop and record.step < steps:
                 raise EmbedTuneError(
                     f"stopped after step {record.step} of {steps}, which is saved in "
-                    f"{saving.checkpoint(record.step)}; the next run goes on from there"
+                    f"{saving.folder(record.step)}; the next run goes on from there"
                 )
         if record.window:
             bar.log(_close_window(record, schedule))
@@ -188,35 +188,37 @@ def _close_window(record: Record, schedule: Schedule) -> dict[str, float]:
     return line
 
 
-def _evaluate(record: Record, evaluation: Evaluation, schedule: Schedule) -> bool:
+def _evaluate(record: Record, evaluation: Evaluator, schedule: Schedule) -> bool:
     """Evaluate on dev and record the measures; return whether they are the best so far."""
     table = evaluation.score()
-    before = [line[evaluation.metric] for line in record.evaluations]
+    before = [line[evaluation.options.metric_for_best_model] for line in record.evaluations]
     means = {str(name): float(mean) for name, mean in table.mean().items()}
     record.evaluations.append({"step": record.step, "epoch": record.step / schedule.epoch_steps, **means})
-    record.scores.append(table[evaluation.metric].tolist())
-    if before and means[evaluation.metric] <= max(before):
+    record.scores.append(table[evaluation.options.metric_for_best_model].tolist())
+    if before and means[evaluation.options.metric_for_best_model] <= max(before):
         return False
     record.best_step = record.step
     return True
 
 
-def _out_of_patience(record: Record, evaluation: Evaluation) -> bool:
-    if evaluation.patience is None:
+def _out_of_patience(record: Record, evaluation: Evaluator) -> bool:
+    if evaluation.options.early_stopping_patience is None:
         return False
     since = [line for line in record.evaluations if record.best_step is not None and line["step"] > record.best_step]
-    return len(since) >= evaluation.patience
+    return len(since) >= evaluation.options.early_stopping_patience
 
 
-def _save(optimisation: Optimisation, record: Record, saving: Saving) -> None:
+def _save(optimisation: Optimisation, record: Record, saving: Checkpointing) -> None:
     if distributed.is_main():
         state = {**optimisation.state(), "record": asdict(record)}
-        checkpoints.write(saving.checkpoint(record.step), saving.write_weights, state)
-        best = None if record.best_step is None else saving.checkpoint(record.best_step)
-        checkpoints.rotate(saving.run, saving.keep_last, best)
+        checkpoints.write(saving.folder(record.step), saving.write_weights, state)
+        best = None if record.best_step is None else saving.folder(record.best_step)
+        checkpoints.rotate(saving.run, saving.options.save_total_limit, best)
 
 
-def _refuse_bad_loss(result: StepResult, record: Record, steps: int, batches: list[Batch], saving: Saving) -> None:
+def _refuse_bad_loss(
+    result: StepResult, record: Record, steps: int, batches: list[Batch], saving: Checkpointing
+) -> None:
     """Raise EmbedTuneError if the loss or gradient is NaN or infinite: further steps would be wasted."""
     if result.finite:
         return

@@ -7,15 +7,12 @@ if there is one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
-from transformers import PreTrainedModel
 
 from embedtune.evaluation.dev_evaluation import EvaluationSet, indistinguishable_from_best
-from embedtune.models.encode import pad_token_id
+from embedtune.models.encoder import Encoder
 from embedtune.models.interpolation import Mixture
-from embedtune.models.settings import Settings
 
 CUTOFF = 10
 
@@ -33,8 +30,6 @@ class Sweep:
 
 def sweep(
     mixture: Mixture,
-    base: Path,
-    settings: Settings,
     shares: list[float],
     dev: EvaluationSet,
     probe: EvaluationSet | None,
@@ -48,16 +43,10 @@ def sweep(
     """
     rows, per_question = [], []
     for share in shares:
-        model = mixture.set(share)
+        encoder = mixture.set(share)
 
-        def scored(questions: EvaluationSet, model: PreTrainedModel = model) -> pd.Series[float]:
-            table = questions.score(
-                model,
-                settings,
-                pad_id=pad_token_id(base),
-                batch_tokens=batch_tokens,
-                cutoffs=[CUTOFF],
-            )
+        def scored(questions: EvaluationSet, encoder: Encoder = encoder) -> pd.Series[float]:
+            table = questions.score(encoder, batch_tokens=batch_tokens, cutoffs=[CUTOFF])
             return table[metric]
 
         in_domain = scored(dev)

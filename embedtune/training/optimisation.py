@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,16 +23,17 @@ from embedtune.core.errors import EmbedTuneError
 from embedtune.models.adapters import trained_parameters
 from embedtune.training.batches import Batch
 from embedtune.training.grad_cache import ChunkTooLargeError, accumulate_gradient, next_chunk_size
-from embedtune.training.objectives import Candidates, contrastive_loss, false_negative_mask
+from embedtune.training.objectives.objective import Objective
+from embedtune.training.options import Optimizer
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """The result of a step: `loss` and `accuracy` are means over its batches and processes.
+    """The result of a step: `loss` and `accuracy` are weighted means over its examples on all processes.
 
-    `accuracy` is the share of queries whose positive scores highest. `gradient_norm` is the L2 norm before clipping. If
-    `finite` is false, the step was not applied. With fp16, an infinite gradient leaves it true: the loss scaler skips
-    that step. `stop` is true if any process asked to stop.
+    `accuracy` is the weighted share of the examples that the model got right (see the objective). `gradient_norm` is
+    the L2 norm before clipping. If `finite` is false, the step was not applied. With fp16, an infinite gradient leaves
+    it true: the loss scaler skips that step. `stop` is true if any process asked to stop.
     """
 
     loss: float
@@ -49,51 +50,47 @@ class Optimisation:
     def __init__(
         self,
         embedder: AbsEmbedderModel,
+        objective: Objective,
+        options: Optimizer,
         *,
-        learning_rate: float,
-        weight_decay: float,
-        max_grad_norm: float,
-        lr_scheduler_type: str,
-        warmup_ratio: float,
         steps: int,
-        precision: str,
-        negatives: str,
-        mask_false_negatives: bool,
-        false_negative_margin: float | None,
-        matryoshka_dims: Sequence[int],
         sub_batch_size: int | None,
         seed: int,
     ) -> None:
-        """`negatives` is group, in_batch or cross_device; `steps` counts all optimiser steps, warm-up included.
+        """`steps` counts all optimiser steps, warm-up included; `sub_batch_size` is the first chunk size.
 
         Weight decay applies to matrices, not to vectors (biases, norms).
         """
-        self.embedder, self.max_grad_norm, self.seed = embedder, max_grad_norm, seed
-        self.negatives, self.mask_false_negatives = negatives, mask_false_negatives
-        self.false_negative_margin, self.matryoshka_dims = false_negative_margin, matryoshka_dims
+        self.embedder, self.objective, self.max_grad_norm, self.seed = embedder, objective, options.max_grad_norm, seed
         self.sub_batch_size = sub_batch_size
         self.parameters = trained_parameters(embedder)
         self.device = self.parameters[0].device
         groups = [
-            {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": options.weight_decay},
             {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=learning_rate, fused=self.device.type in ("cpu", "cuda"))
-        self.scheduler = get_scheduler(lr_scheduler_type, self.optimizer, math.ceil(warmup_ratio * steps), steps)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
-        self.dtype = DTYPES[precision]
+        fused = self.device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, fused=fused)
+        warmup = math.ceil(options.warmup_ratio * steps)
+        self.scheduler = get_scheduler(options.lr_scheduler_type, self.optimizer, warmup, steps)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
+        self.dtype = DTYPES[options.precision]
 
     def step(self, batches: list[Batch], number: int, stop: Callable[[], bool] = lambda: False) -> StepResult:
-        """Take step `number` (from 0) on the mean loss of `batches`, which hold this process's part of each batch.
+        """Take step `number` (from 0) on the mean loss of all examples in `batches`, this process's part of each batch.
+
+        Every example counts by its weight, whatever the size of its batch.
 
         If `stop()` is true on any process, the result's `stop` is true on all. Raises EmbedTuneError if not even a
         chunk of one sequence fits in memory.
         """
-        sums = self._gradients(batches, number)
+        weight = self._weight(batches)
+        sums = self._gradients(batches, number, weight)
         while sums is None:
             self.optimizer.zero_grad()
-            self._halve(max(len(batch["passages"]["input_ids"]) for batch in batches))
-            sums = self._gradients(batches, number)
+            sides = [side for batch in batches for side in self.objective.sides(batch).values()]
+            self._halve(max(len(side["input_ids"]) for side in sides))
+            sums = self._gradients(batches, number, weight)
         distributed.all_reduce_gradients(self.parameters)
         self.scaler.unscale_(self.optimizer)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm))
@@ -106,10 +103,15 @@ class Optimisation:
         self.optimizer.zero_grad()
         return result
 
-    def _gradients(self, batches: list[Batch], number: int) -> torch.Tensor | None:
+    def _weight(self, batches: list[Batch]) -> float:
+        """The weight of the step's batches on all processes."""
+        own = torch.full((1,), sum(self.objective.weight(batch) for batch in batches), device=self.device)
+        return float(distributed.all_reduce(own))
+
+    def _gradients(self, batches: list[Batch], number: int, weight: float) -> torch.Tensor | None:
         """Add the batches' gradients; return this process's parts of (loss, accuracy), None if memory ran out."""
         try:
-            return torch.stack([self._gradient(b, number, i, len(batches)) for i, b in enumerate(batches)]).sum(0)
+            return torch.stack([self._gradient(b, number, i, weight) for i, b in enumerate(batches)]).sum(0)
         except ChunkTooLargeError:
             return None
 
@@ -142,30 +144,19 @@ class Optimisation:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
-    def _gradient(self, batch: Batch, step: int, index: int, batches: int) -> torch.Tensor:
-        """Add one batch's gradient; return its and this process's parts of the step's mean (loss, accuracy)."""
-        share = 1 / (batches * distributed.world_size())
+    def _gradient(self, batch: Batch, step: int, index: int, weight: float) -> torch.Tensor:
+        """Add one batch's gradient; return its part of the step's mean (loss, accuracy).
 
-        def loss_of(queries: torch.Tensor, passages: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            everywhere = (
-                distributed.all_gather_with_gradient(passages) if self.negatives == "cross_device" else passages
-            )
-            loss, correct = contrastive_loss(
-                self.embedder,
-                queries,
-                everywhere,
-                self._candidates(batch, len(everywhere)),
-                matryoshka_dims=self.matryoshka_dims,
-                group_only=self.negatives == "group",
-                false_negative_margin=self.false_negative_margin,
-                query_chunk_size=self.sub_batch_size,
-            )
-            return loss * share, correct * (share / len(queries))
+        `weight` is that of all the step's batches on all processes.
+        """
+
+        def loss_of(embeddings: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+            terms = self.objective.loss(self.embedder, embeddings, batch, self.sub_batch_size)
+            return terms.total / weight, terms.correct / weight
 
         loss, accuracy = accumulate_gradient(
             self.embedder,
-            batch["queries"],
-            batch["passages"],
+            self.objective.sides(batch),
             loss_of,
             sub_batch_size=self.sub_batch_size,
             seed=(self.seed, step, index, distributed.rank()),
@@ -173,22 +164,6 @@ class Optimisation:
             scale=self.scaler.scale,
         )
         return torch.stack([loss, accuracy])
-
-    def _candidates(self, batch: Batch, count: int) -> Candidates:
-        queries = len(batch["query_ids"])
-        group = len(batch["documents"]) // queries
-        across = count > len(batch["documents"])
-        first = distributed.rank() * queries if across else 0
-        target = (first + torch.arange(queries, device=self.device)) * group
-        excluded = None
-        if self.mask_false_negatives:
-            documents = batch["documents"].to(self.device, non_blocking=True)
-            relevant = batch["relevant"].to(self.device, non_blocking=True)
-            excluded = false_negative_mask(
-                relevant, distributed.all_gather(documents) if across else documents, target, group
-            )
-        teacher = None if batch["scores"] is None else batch["scores"].to(self.device)
-        return Candidates(target, group, excluded, teacher)
 
     def _halve(self, sequences: int) -> None:
         if self.device.type == "cuda":

@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import ModelCard
 
 from embedtune.comparison.card import Facts, Results, card
-from embedtune.models.encode import load_encoder
+from embedtune.models.encode import load_backbone
 from embedtune.models.settings import Settings, read_settings, write_settings
 from tests.loopback_hub import card_problem
 
@@ -118,7 +118,7 @@ def test_both_snippets_give_the_same_vectors_with_instructions(pooling: str, bas
     settings = Settings(pooling, True, "查询：", "段落：", read_settings(base).max_tokens)
     released = tmp_path / "release"
     shutil.copytree(base, released)
-    write_settings(released, settings, load_encoder(base, torch.float32, torch.device("cpu")).config.hidden_size)
+    write_settings(released, settings, load_backbone(base, torch.float32, torch.device("cpu")).config.hidden_size)
     text = card(FACTS, settings, FOUND)
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 2

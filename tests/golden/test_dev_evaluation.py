@@ -15,7 +15,7 @@ from embedtune.data.corpus import Query
 from embedtune.data.passages import read_texts
 from embedtune.evaluation.dev_evaluation import EvaluationSet, indistinguishable_from_best
 from embedtune.evaluation.dev_pool import pool_documents
-from embedtune.models.encode import load_encoder, pad_token_id
+from embedtune.models.encoder import Encoder, load_encoder
 from embedtune.models.settings import read_settings
 from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
 from embedtune.retrieval.rankings import Rankings
@@ -46,9 +46,8 @@ def dev(base: Path, data: Data) -> EvaluationSet:
 
 
 def test_measures_equal_sentence_transformers_vectors_and_trec_eval(base: Path, data: Data, dev: EvaluationSet) -> None:
-    settings = read_settings(base)
-    model = load_encoder(base, torch.float32, torch.device("cpu"))
-    table = dev.score(model, settings, pad_id=pad_token_id(base), batch_tokens=512, cutoffs=[10])
+    encoder = load_encoder(base)
+    table = dev.score(encoder, batch_tokens=512, cutoffs=[10])
     numbers = np.concatenate([data.passages.of_document(int(d)) for d in dev.documents])
     peer = SentenceTransformer(str(base))
     passages = peer.encode_document(read_texts(data.mined.parent / "corpus.jsonl", data.passages, numbers))
@@ -67,15 +66,15 @@ def test_measures_equal_sentence_transformers_vectors_and_trec_eval(base: Path, 
         values = [expected[query.id][theirs] for query in dev.queries]
         assert table[ours].tolist() == pytest.approx(values, abs=1e-6)
     assert 0.2 < table["ndcg@10"].mean() < 0.99, "neither all nor nothing"
-    assert not model.training
+    assert not encoder.model.training
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> list[dict[str, torch.Tensor]]:
     """Let the dev measure take these values in turn; the weights at each evaluation."""
     seen: list[dict[str, torch.Tensor]] = []
 
-    def score(self: EvaluationSet, backbone: torch.nn.Module, *_: Any, **__: Any) -> pd.DataFrame:
-        seen.append({name: tensor.clone() for name, tensor in backbone.state_dict().items()})
+    def score(self: EvaluationSet, encoder: Encoder, **_: Any) -> pd.DataFrame:
+        seen.append({name: tensor.clone() for name, tensor in encoder.model.state_dict().items()})
         value = values[len(seen) - 1]
         return pd.DataFrame({name: [value, value] for name in MEASURES})
 

@@ -28,7 +28,7 @@ from transformers import (
 
 from embedtune.core.errors import EmbedTuneError
 from embedtune.models.base_model import prepare_model
-from embedtune.models.encode import encode, load_encoder, pad_token_id
+from embedtune.models.encode import encode, load_backbone, pad_token_id
 from embedtune.models.padding import pad
 from embedtune.models.pooling import pool
 from embedtune.models.settings import Settings, read_settings
@@ -164,7 +164,7 @@ def passage_sequences(directory: Path, texts: list[str]) -> list[NDArray[np.int6
 
 def embed(directory: Path, sequences: list[NDArray[np.int64]], batch_tokens: int = 300) -> NDArray[np.float32]:
     settings: Settings = read_settings(directory)
-    model = load_encoder(directory, torch.float32, torch.device("cpu"))
+    model = load_backbone(directory, torch.float32, torch.device("cpu"))
     out = np.full((len(sequences), model.config.hidden_size), np.nan, dtype=np.float32)
     lengths = np.array([len(sequence) for sequence in sequences])
     encode(
@@ -330,7 +330,7 @@ def test_a_vector_that_is_not_finite_names_its_text(tmp_path: Path, value: float
     directory = bert(tmp_path, pooling="cls", normalize=normalize)
     texts = ["的一是", "不了有和人这中大为", "上个国", "我"]
     sequences = passage_sequences(directory, texts)
-    model = load_encoder(directory, torch.float32, torch.device("cpu"))
+    model = load_backbone(directory, torch.float32, torch.device("cpu"))
     with torch.no_grad():
         model.embeddings.word_embeddings.weight[int(sequences[2][1])] = value
     out = np.zeros((4, 32), dtype=np.float32)
@@ -351,7 +351,7 @@ def test_a_vector_that_is_not_finite_names_its_text(tmp_path: Path, value: float
 def test_a_value_too_large_for_the_output_raises(tmp_path: Path) -> None:
     """Finite in float32, infinite in the float16 that is stored."""
     directory = bert(tmp_path, pooling="cls", normalize=False)
-    model = load_encoder(directory, torch.float32, torch.device("cpu"))
+    model = load_backbone(directory, torch.float32, torch.device("cpu"))
     with torch.no_grad():
         model.encoder.layer[-1].output.LayerNorm.weight.fill_(1e6)
     sequences = passage_sequences(directory, ["的一是"])

@@ -15,7 +15,7 @@ from embedtune.models.settings import read_settings
 from embedtune.training import grad_cache
 from embedtune.training.batches import Batch, collate
 from embedtune.training.grad_cache import ChunkTooLargeError, accumulate_gradient, next_chunk_size
-from embedtune.training.objectives import Candidates, contrastive_loss
+from embedtune.training.objectives.contrastive import Candidates, contrastive_loss
 from tests.golden.training import Data, largest_difference, training_set
 
 QUERIES, GROUP = 13, 4
@@ -45,9 +45,13 @@ def batch(base: Path, data: Data) -> Batch:
 
 def loss_for(embedder: BiEncoderOnlyEmbedderModel, query_chunk_size: int | None = None) -> Callable[..., Any]:
     candidates = Candidates(torch.arange(QUERIES) * GROUP, GROUP)
-    return lambda queries, passages: contrastive_loss(
-        embedder, queries, passages, candidates, query_chunk_size=query_chunk_size
+    return lambda sides: contrastive_loss(
+        embedder, sides["queries"], sides["passages"], candidates, query_chunk_size=query_chunk_size
     )
+
+
+def sides(batch: Batch) -> dict[str, Any]:
+    return {"queries": batch["queries"], "passages": batch["passages"]}
 
 
 def result(
@@ -57,8 +61,7 @@ def result(
     embedder = embedder_of(base)
     loss, _ = accumulate_gradient(
         embedder,
-        batch["queries"],
-        batch["passages"],
+        sides(batch),
         loss_for(embedder, sub_batch_size),
         sub_batch_size=sub_batch_size,
         seed=(seed,),
@@ -94,7 +97,7 @@ def test_chunks_with_dropout_give_the_gradient_of_the_same_chunks_held_in_memory
             longest = int(features["attention_mask"][rows].sum(1).max())
             pieces.append(embedder.encode({name: tensor[rows, :longest] for name, tensor in features.items()}))
         vectors.append(torch.cat(pieces)[torch.cat(chunks).argsort()])
-    expected_loss, _ = loss_for(embedder)(*vectors)
+    expected_loss, _ = loss_for(embedder)(dict(zip(("queries", "passages"), vectors, strict=True)))
     expected_loss.backward()
     expected = {name: p.grad for name, p in embedder.named_parameters() if p.grad is not None}
     assert loss == pytest.approx(expected_loss.item(), abs=1e-5)
@@ -110,9 +113,7 @@ def test_dropout_is_on_in_that_test_and_would_show(base_with_dropout: Path, base
 def test_a_second_batch_is_added_to_the_gradient(base: Path, batch: Batch) -> None:
     embedder = embedder_of(base)
     for _ in range(2):
-        accumulate_gradient(
-            embedder, batch["queries"], batch["passages"], loss_for(embedder, 5), sub_batch_size=5, seed=(1,)
-        )
+        accumulate_gradient(embedder, sides(batch), loss_for(embedder, 5), sub_batch_size=5, seed=(1,))
     twice = {n: p.grad / 2 for n, p in embedder.named_parameters() if p.grad is not None}
     assert largest_difference(twice, result(base, batch, 5)[1]) < 1e-6
 
@@ -123,7 +124,7 @@ def test_chunks_are_cut_to_their_own_length(base: Path, batch: Batch, monkeypatc
     embedder = embedder_of(base)
     encode = embedder.encode
     monkeypatch.setattr(embedder, "encode", lambda f: seen.append(f["attention_mask"]) or encode(f))
-    accumulate_gradient(embedder, batch["queries"], batch["passages"], loss_for(embedder), sub_batch_size=4, seed=(1,))
+    accumulate_gradient(embedder, sides(batch), loss_for(embedder), sub_batch_size=4, seed=(1,))
     assert all(mask[:, -1].any() for mask in seen)
     assert all(len(mask) <= 4 for mask in seen)
     assert sum(mask.numel() for mask in seen) < 2 * (
@@ -148,9 +149,7 @@ def test_a_lack_of_memory_anywhere_is_told(
 
     monkeypatch.setattr(embedder, "encode", failing)
     with pytest.raises(ChunkTooLargeError):
-        accumulate_gradient(
-            embedder, batch["queries"], batch["passages"], loss_for(embedder), sub_batch_size=5, seed=(1,)
-        )
+        accumulate_gradient(embedder, sides(batch), loss_for(embedder), sub_batch_size=5, seed=(1,))
     assert calls == fails_at
 
 

@@ -92,7 +92,7 @@ def test_reciprocal_rank_fusion_is_its_formula() -> None:
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_a_weighted_sum_is_its_formula(weight: float) -> None:
     dense, lexical, lists = two_lists(2)
-    fused = weighted_score_fusion(dense, lexical, weight, IDS, depth=40)
+    fused = weighted_score_fusion(dense, lexical, IDS, depth=40, weight=weight)
     for query in range(8):
         total: dict[int, float] = {}
         for share, side in ((weight, lists[0][query]), (1 - weight, lists[1][query])):

@@ -14,7 +14,8 @@ from embedtune.core.errors import EmbedTuneError
 from embedtune.evaluation.dev_evaluation import EvaluationSet
 from embedtune.evaluation.probe import open_probe
 from embedtune.evaluation.probe_data import write_probe
-from embedtune.models.encode import load_encoder, pad_token_id
+from embedtune.models.encode import load_backbone
+from embedtune.models.encoder import load_encoder
 from embedtune.models.interpolation import Mixture
 from embedtune.models.settings import read_settings
 from embedtune.models.tokenization import load_tokenizer
@@ -30,7 +31,7 @@ SHARES = [0.0, 0.25, 0.5, 1.0]
 def tuned(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
     """The base model with other weights."""
     target = changed_model(tmp_path_factory.mktemp("tuned"), base, dropout=0.0)
-    model = load_encoder(target, torch.float32, CPU)
+    model = load_backbone(target, torch.float32, CPU)
     torch.manual_seed(5)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -43,15 +44,15 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
 def test_weights_are_mixed_in_proportion(base: Path, tuned: Path, share: float) -> None:
     mixture = Mixture(base, tuned, CPU)
     mixture.set(0.9)  # what was set before does not matter
-    mixed = mixture.set(share).state_dict()
-    theirs, ours = (load_encoder(path, torch.float32, CPU).state_dict() for path in (base, tuned))
+    mixed = mixture.set(share).model.state_dict()
+    theirs, ours = (load_backbone(path, torch.float32, CPU).state_dict() for path in (base, tuned))
     for name, value in mixed.items():
         expected = (1 - share) * theirs[name].double().numpy() + share * ours[name].double().numpy()
         np.testing.assert_allclose(value.numpy(), expected, atol=1e-6)
 
 
 def test_models_of_other_sizes_are_refused(base: Path, tuned: Path, tmp_path: Path) -> None:
-    model = load_encoder(base, torch.float32, CPU)
+    model = load_backbone(base, torch.float32, CPU)
     model.resize_token_embeddings(17)
     model.save_pretrained(tmp_path)
     with pytest.raises(EmbedTuneError, match="have different weights, which cannot be mixed"):
@@ -74,8 +75,6 @@ def swept(
     monkeypatch.setattr(EvaluationSet, "score", score)
     return sweep(
         Mixture(base, tuned, CPU),
-        base,
-        read_settings(base),
         SHARES,
         dev,
         None if general is None else probe,
@@ -129,8 +128,7 @@ def test_the_probe_ranks_all_documents_for_its_questions(base: Path, tmp_path: P
     assert "names the query 'lost', which queries.jsonl lacks" in skipped["reason"]
     probe = open_probe(tmp_path / "probe", tokenizer, settings, 16)
     assert probe is not None
-    model = load_encoder(base, torch.float32, CPU)
-    table = probe.score(model, settings, pad_id=pad_token_id(base), batch_tokens=512, cutoffs=[1, 12])
+    table = probe.score(load_encoder(base), batch_tokens=512, cutoffs=[1, 12])
     assert table.index.tolist() == ["q0", "q1", "q2"]
     assert table["recall@12"].tolist() == [1, 1, 1]
     assert table["recall@1"].sum() >= 2, "a document's own text finds it, but for the instruction"

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from numpy.typing import NDArray
 
 from embedtune.core.errors import ParameterError
 from embedtune.core.json_files import write_json_lines
@@ -18,7 +16,7 @@ from embedtune.data.corpus import Query
 from embedtune.data.passages import open_passages
 from embedtune.data.segment import write_passages
 from embedtune.evaluation.measures import per_query_scores
-from embedtune.models.encode import encode, load_encoder, pad_token_id
+from embedtune.models.encoder import load_encoder
 from embedtune.models.settings import check_length, read_settings
 from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
 from embedtune.retrieval.bm25 import Index, rank_by_bm25
@@ -26,9 +24,10 @@ from embedtune.retrieval.dense import rank_documents
 from embedtune.retrieval.fusion import reciprocal_rank_fusion
 from embedtune.retrieval.terms import terms
 from embedtune.training.fine_tune import fine_tune, write_tuned
+from embedtune.training.objectives.contrastive import Contrastive
+from embedtune.training.options import Batching, Optimizer
 from embedtune.training.records import loss_curve
 from embedtune.training.training_data import read_training_set
-from tests.golden.training import OPTIONS
 
 COLOURS = ["red", "green", "blue", "black", "white"]
 THINGS = ["house", "river", "train", "garden"]
@@ -43,39 +42,22 @@ def notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def vectors(model: Path, texts: list[str]) -> NDArray[np.float16]:
-    """Embeddings of texts, (n, d)."""
-    settings = read_settings(model)
-    tokens = tokenize_queries(load_tokenizer(model), texts, settings.query_instruction, max_len=64)
-    backbone = load_encoder(model, torch.float32, torch.device("cpu"))
-    out = np.empty((len(texts), backbone.config.hidden_size), dtype=np.float16)
-    encode(
-        backbone,
-        tokens.__getitem__,
-        np.array([len(sequence) for sequence in tokens]),
-        out,
-        pooling=settings.pooling,
-        normalized=settings.normalize,
-        pad_id=pad_token_id(model),
-        batch_tokens=1024,
-    )
-    return out
-
-
 def recall_at_1(model: Path) -> float:
     """Of the questions, by a model's vectors."""
-    numbers = np.arange(len(DOCUMENTS), dtype=np.int32)
-    rankings = rank_documents(vectors(model, QUESTIONS), vectors(model, DOCUMENTS), numbers, IDS, depth=3)
-    queries = [Query(f"q{i}", question, {IDS[i]: 1}) for i, question in enumerate(QUESTIONS)]
-    return float(per_query_scores(queries, rankings, IDS, [1])["recall@1"].mean())
+    encoder, numbers = load_encoder(model), np.arange(len(DOCUMENTS), dtype=np.int32)
+    queries, passages = encoder.encode_queries(QUESTIONS), encoder.encode_passages(DOCUMENTS)
+    rankings = rank_documents(queries, passages, numbers, IDS, depth=3)
+    asked = [Query(f"q{i}", question, {IDS[i]: 1}) for i, question in enumerate(QUESTIONS)]
+    return float(per_query_scores(asked, rankings, IDS, [1])["recall@1"].mean())
 
 
 def test_texts_become_vectors_and_a_ranking(notebook: Path, sample_model: Path) -> None:
-    found = vectors(sample_model, DOCUMENTS)
+    encoder = load_encoder(sample_model)
+    found, asked = encoder.encode_passages(DOCUMENTS), encoder.encode_queries(QUESTIONS[:2])
     assert found.shape == (20, 128)
     assert np.allclose(np.linalg.norm(found.astype(np.float64), axis=1), 1, atol=1e-3)
-    dense = rank_documents(vectors(sample_model, QUESTIONS[:2]), found, np.arange(20, dtype=np.int32), IDS, depth=5)
-    scores = vectors(sample_model, QUESTIONS[:2]).astype(np.float64) @ found.astype(np.float64).T
+    dense = rank_documents(asked, found, np.arange(20, dtype=np.int32), IDS, depth=5)
+    scores = asked.astype(np.float64) @ found.astype(np.float64).T
     assert dense.documents[:, 0].tolist() == scores.argmax(1).tolist()
     index = Index(DOCUMENTS, QUESTIONS[:2], terms)
     words = rank_by_bm25(index, [Query("q0", QUESTIONS[0]), Query("q1", QUESTIONS[1])], IDS, depth=5)
@@ -115,9 +97,15 @@ def test_a_model_is_tuned_on_twenty_pairs(notebook: Path, sample_model: Path) ->
         distillation=False,
         seed=0,
     )
-    options = OPTIONS | {"num_train_epochs": 10, "per_device_train_batch_size": 10, "learning_rate": 1e-3}
-    folders = {"run": notebook / "checkpoints", "tensorboard": notebook / "tensorboard"}
-    trained = fine_tune(sample_model, settings, pairs, None, **options, **folders)
+    trained = fine_tune(
+        sample_model,
+        pairs,
+        Contrastive(temperature=0.05),
+        run=notebook / "checkpoints",
+        tensorboard=notebook / "tensorboard",
+        batching=Batching(num_train_epochs=10, per_device_train_batch_size=10),
+        optimizer=Optimizer(learning_rate=1e-3),
+    )
     curve = loss_curve(trained.record.log)
     assert curve["loss"].iloc[-1] < curve["loss"].iloc[0]
     tuned = notebook / "tuned"

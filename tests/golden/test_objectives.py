@@ -9,7 +9,7 @@ import torch
 from FlagEmbedding.finetune.embedder.encoder_only.base import BiEncoderOnlyEmbedderModel
 from torch.nn.functional import normalize
 
-from embedtune.training.objectives import Candidates, contrastive_loss, false_negative_mask
+from embedtune.training.objectives.contrastive import Candidates, contrastive_loss, false_negative_mask
 
 BATCH, GROUP, WIDTH = 5, 3, 16
 

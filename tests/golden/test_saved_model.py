@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer
 
-from embedtune.models.encode import encode, load_encoder, pad_token_id
+from embedtune.models.encode import encode, load_backbone, pad_token_id
 from embedtune.models.saving import save_model
 from embedtune.models.settings import Settings, read_settings, write_settings
 from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
@@ -57,7 +57,7 @@ def our_embeddings(directory: Path, texts: list[str], queries: bool) -> NDArray[
         around = frame(tokenizer, settings.passage_instruction)
         encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
         sequences = [around.around(np.array(encoding.ids), settings.max_tokens) for encoding in encodings]
-    model = load_encoder(directory, torch.float32, torch.device("cpu"))
+    model = load_backbone(directory, torch.float32, torch.device("cpu"))
     out = np.empty((len(texts), model.config.hidden_size), dtype=np.float32)
     encode(
         model,

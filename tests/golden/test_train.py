@@ -53,9 +53,9 @@ def flag_embeddings_features(base: Path, mined: Path, cache: Path, group_size: i
     return AbsEmbedderTrainDataset(arguments, AutoTokenizer.from_pretrained(base))
 
 
-def epoch_batches(epoch: int, size: int = 8, seed: int = 42) -> list[list[int]]:
-    """The questions of each whole batch of an epoch."""
-    plan = BatchPlan(QUESTIONS, size, processes=1, drop_last=True)
+def epoch_batches(epoch: int, size: int = 8, seed: int = 42, drop_last: bool = True) -> list[list[int]]:
+    """The questions of each batch of an epoch."""
+    plan = BatchPlan(QUESTIONS, size, processes=1, drop_last=drop_last)
     batches = list(BatchSampler(plan, epochs=epoch + 1, seed=seed, first=epoch * plan.batches))
     return [[key % QUESTIONS for key in batch] for batch in batches]
 
@@ -85,7 +85,7 @@ def plain_loop(base: Path, mined: Path, cache: Path, steps: list[list[list[int]]
         for questions in batches:
             inputs = collator([features[question] for question in questions])
             loss = model(**inputs).loss
-            (loss / len(batches)).backward()
+            (loss * len(questions) / sum(map(len, batches))).backward()
             losses.append(loss.item())
             with torch.no_grad():
                 scores = (model.encode(inputs["queries"]) @ model.encode(inputs["passages"]).T).numpy()
@@ -97,7 +97,7 @@ def plain_loop(base: Path, mined: Path, cache: Path, steps: list[list[list[int]]
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()
-        curve.append((float(np.mean(losses)), float(np.mean(right))))
+        curve.append((float(np.average(losses, weights=list(map(len, batches)))), float(np.mean(right))))
     return curve
 
 
@@ -123,6 +123,17 @@ def test_accumulated_batches_equal_flag_embeddings_mean_loss(tmp_path: Path, bas
     """Four batches an epoch in steps of three: the last step of an epoch is the mean of the one that is left."""
     log = run(base, training_set(base, data), tmp_path, gradient_accumulation_steps=3).record.log
     steps = [step for epoch in range(3) for b in [epoch_batches(epoch)] for step in (b[:3], b[3:])]
+    expected = plain_loop(base, data.mined, tmp_path, steps)
+    assert [line["loss"] for line in log] == pytest.approx([loss for loss, _ in expected], abs=1e-5)
+    assert [line["accuracy"] for line in log] == pytest.approx([accuracy for _, accuracy in expected])
+
+
+def test_an_incomplete_batch_weighs_as_much_as_its_questions(tmp_path: Path, base: Path, data: Data) -> None:
+    """Batches of 8, 8, 8, 8 and 5 questions in steps of three: in the second step 8 count more than 5."""
+    options = {"gradient_accumulation_steps": 3, "dataloader_drop_last": False}
+    log = run(base, training_set(base, data), tmp_path, **options).record.log
+    steps = [step for epoch in range(3) for b in [epoch_batches(epoch, drop_last=False)] for step in (b[:3], b[3:])]
+    assert [[len(batch) for batch in step] for step in steps[:2]] == [[8, 8, 8], [8, 5]]
     expected = plain_loop(base, data.mined, tmp_path, steps)
     assert [line["loss"] for line in log] == pytest.approx([loss for loss, _ in expected], abs=1e-5)
     assert [line["accuracy"] for line in log] == pytest.approx([accuracy for _, accuracy in expected])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from embedtune.mining.mined_rows import MinedRow, read_mined
 from embedtune.models.settings import read_settings, write_settings
 from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
 from embedtune.training.fine_tune import Trained, fine_tune
+from embedtune.training.objectives.contrastive import Contrastive
+from embedtune.training.options import Adapter, Batching, Evaluating, Optimizer, Saving, from_section
 from embedtune.training.training_data import TrainingSet
 
 QUESTIONS = 37
@@ -147,10 +150,27 @@ def training_set(
     )
 
 
+def tuning(options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `fine_tune` after the training set: OPTIONS, some of them changed, in its dataclasses."""
+    given = OPTIONS | options
+    flat = SimpleNamespace(**given)
+    grouped = {
+        "adapter": Adapter,
+        "batching": Batching,
+        "optimizer": Optimizer,
+        "evaluating": Evaluating,
+        "saving": Saving,
+        "objective": Contrastive,
+    }
+    known = {name for kind in grouped.values() for name in kind.__dataclass_fields__}
+    others = {name: value for name, value in given.items() if name not in known}
+    return others | {name: from_section(kind, flat) for name, kind in grouped.items()}
+
+
 def run(base: Path, questions: TrainingSet, scratch: Path, **options: Any) -> Trained:
     """Fine-tune with OPTIONS, some of them changed; checkpoints and logs go to `scratch`."""
     where = {"run": scratch / "run", "tensorboard": scratch / "tensorboard", "dev": None}
-    return fine_tune(base, read_settings(base), questions, **(OPTIONS | where | options))
+    return fine_tune(base, questions, **tuning(where | options))
 
 
 def weights(trained: Trained) -> dict[str, torch.Tensor]:

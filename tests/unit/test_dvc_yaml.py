@@ -1,13 +1,17 @@
 """dvc.yaml declares exactly what the stages read: their code, their parameters, their files."""
 
 import ast
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
-from embedtune.config.schema import RESERVED
+from embedtune.config.schema import RESERVED, Train
+from embedtune.training.objectives.contrastive import Contrastive
+from embedtune.training.options import Adapter, Batching, Evaluating, Optimizer, Saving, from_section
 from tools.code_dependencies import BY_FILE, ROOT, closure, code_dependencies, file_of, is_wording, renewed
 
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -107,3 +111,20 @@ def test_no_round_can_take_the_name_of_another_stages_file() -> None:
     }
     assert {"gate", "release", "rejection", "bm25"} < fixed
     assert fixed - {"report"} <= set(RESERVED)
+
+
+def test_every_option_of_training_is_in_one_group_or_used_by_the_stage() -> None:
+    """A key of the section stands in one dataclass; what is about data or processes the stage uses itself."""
+    groups = (Adapter, Batching, Contrastive, Evaluating, Optimizer, Saving)
+    named = [field.name for group in groups for field in fields(group)]
+    assert len(named) == len(set(named))
+    used = {key.removeprefix("train.") for key in parameters_read("train") if key.startswith("train.")}
+    assert set(named) | used == set(Train.model_fields)
+    assert set(named) & used <= {"precision", "save_strategy", "eval_strategy", "method", "seed"}
+
+
+def test_a_group_of_options_takes_no_default_in_a_parameters_place() -> None:
+    with pytest.raises(AttributeError):
+        from_section(Saving, SimpleNamespace(save_strategy="no", save_steps=1))
+    section = SimpleNamespace(save_strategy="no", save_steps=1, save_total_limit=None)
+    assert from_section(Saving, section, save_steps=7) == Saving("no", 7, None)

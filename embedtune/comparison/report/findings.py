@@ -15,7 +15,7 @@ from embedtune.core.seeds import generator
 from embedtune.data.corpus import Query
 from embedtune.data.passages import Passages, read_texts
 from embedtune.evaluation.per_query import first_documents, most_changed
-from embedtune.models import vector_store
+from embedtune.models.vector_store import open_store
 from embedtune.retrieval.dense import Vectors, exact_scores
 
 BINS = 40  # bins of a histogram
@@ -53,8 +53,8 @@ class Collection:
 
 def open_system(name: str, vectors: Path, run: Path, split: str) -> System:
     """The system of a model whose vectors are in the directory `vectors` (see vector_store.py)."""
-    query_vectors = vector_store.open_vectors(vectors, vector_store.query_file(split))
-    return System(name, query_vectors, vector_store.open_vectors(vectors, vector_store.PASSAGES), run)
+    store = open_store(vectors)
+    return System(name, store.queries(split), store.passages, run)
 
 
 def score_histograms(systems: list[System], collection: Collection, seed: int) -> dict[str, dict[str, Histogram]]:

@@ -7,13 +7,21 @@ Shapes: B queries of this process, G passages per group (a query's positive and 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
+from FlagEmbedding.finetune.embedder.encoder_only.base import BiEncoderOnlyEmbedderModel
 from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from embedtune.compute import distributed
+from embedtune.core.errors import ParameterError
+from embedtune.models.settings import Settings
+from embedtune.training.batches import Batch
+from embedtune.training.objectives.objective import Features, LossTerms
 
 IGNORED = float("-inf")
 
@@ -36,6 +44,79 @@ class Candidates:
         """The candidates of a slice of the queries."""
         excluded, teacher = (None if x is None else x[queries] for x in (self.excluded, self.teacher))
         return Candidates(self.target[queries], self.group_size, excluded, teacher)
+
+
+@dataclass(frozen=True)
+class Contrastive:
+    """InfoNCE with in-batch negatives, as params.yaml's section `train` has it.
+
+    `negatives` is group (a query's own mined negatives), in_batch (all passages of this process's batch) or
+    cross_device (those of all processes).
+    """
+
+    temperature: float = 0.02
+    negatives: str = "cross_device"
+    mask_false_negatives: bool = True
+    false_negative_margin: float | None = None
+    matryoshka_dims: Sequence[int] = ()
+
+    def embedder(self, backbone: PreTrainedModel, settings: Settings) -> AbsEmbedderModel:
+        """FlagEmbedding's model around `backbone`. Raises ParameterError if `matryoshka_dims` exceed its width."""
+        width = backbone.config.hidden_size
+        too_wide = [size for size in self.matryoshka_dims if size > width]
+        if too_wide:
+            raise ParameterError(
+                "matryoshka_dims", f"the model's vectors have {width} numbers, fewer than {too_wide[0]}"
+            )
+        return BiEncoderOnlyEmbedderModel(
+            backbone,
+            temperature=self.temperature,
+            sentence_pooling_method=settings.pooling,
+            normalize_embeddings=settings.normalize,
+        ).train()
+
+    def sides(self, batch: Batch) -> dict[str, Features]:
+        """Queries (B, tokens) and passages (B * G, tokens)."""
+        return {"queries": batch["queries"], "passages": batch["passages"]}
+
+    def weight(self, batch: Batch) -> float:
+        """The number of queries: each counts alike, whatever batch it is in."""
+        return float(len(batch["query_ids"]))
+
+    def loss(
+        self, embedder: AbsEmbedderModel, embeddings: Mapping[str, torch.Tensor], batch: Batch, chunk_size: int | None
+    ) -> LossTerms:
+        """The sum of the queries' losses. Passages are gathered from all processes for cross_device negatives."""
+        queries, passages = embeddings["queries"], embeddings["passages"]
+        everywhere = distributed.all_gather_with_gradient(passages) if self.negatives == "cross_device" else passages
+        loss, correct = contrastive_loss(
+            embedder,
+            queries,
+            everywhere,
+            self._candidates(batch, len(everywhere), queries.device),
+            matryoshka_dims=self.matryoshka_dims,
+            group_only=self.negatives == "group",
+            false_negative_margin=self.false_negative_margin,
+            query_chunk_size=chunk_size,
+        )
+        return LossTerms(loss * len(queries), self.weight(batch), correct)
+
+    def _candidates(self, batch: Batch, count: int, device: torch.device) -> Candidates:
+        """The labels of `count` candidate passages for the queries of this process."""
+        queries = len(batch["query_ids"])
+        group = len(batch["documents"]) // queries
+        across = count > len(batch["documents"])
+        first = distributed.rank() * queries if across else 0
+        target = (first + torch.arange(queries, device=device)) * group
+        excluded = None
+        if self.mask_false_negatives:
+            documents = batch["documents"].to(device, non_blocking=True)
+            relevant = batch["relevant"].to(device, non_blocking=True)
+            excluded = false_negative_mask(
+                relevant, distributed.all_gather(documents) if across else documents, target, group
+            )
+        teacher = None if batch["scores"] is None else batch["scores"].to(device)
+        return Candidates(target, group, excluded, teacher)
 
 
 def contrastive_loss(

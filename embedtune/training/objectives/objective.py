@@ -1,0 +1,47 @@
+"""What the training loop knows of an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
+from transformers import PreTrainedModel
+
+from embedtune.models.settings import Settings
+from embedtune.training.batches import Batch
+
+Features = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The loss of a batch as a sum, so that batches of different sizes can be averaged rightly.
+
+    `total` is the sum of the weighted losses (a scalar with a gradient), `weight` the sum of their weights. `correct`
+    is the weight of the examples that the model got right.
+    """
+
+    total: torch.Tensor
+    weight: float
+    correct: torch.Tensor
+
+
+class Objective(Protocol):
+    """Which sides of a batch go through the model, and a loss over what comes out."""
+
+    def embedder(self, backbone: PreTrainedModel, settings: Settings) -> AbsEmbedderModel:
+        """The module that embeds a side's features, around `backbone`, in training mode."""
+
+    def sides(self, batch: Batch) -> dict[str, Features]:
+        """Name -> features (`input_ids` and `attention_mask`, int64, (rows, tokens)) of what is embedded."""
+
+    def weight(self, batch: Batch) -> float:
+        """The weight of the batch in the step's mean: `LossTerms.weight`, known before anything is embedded."""
+
+    def loss(
+        self, embedder: AbsEmbedderModel, embeddings: Mapping[str, torch.Tensor], batch: Batch, chunk_size: int | None
+    ) -> LossTerms:
+        """The loss over the sides' embeddings (rows, D), fp32. `chunk_size` limits what is in memory at a time."""

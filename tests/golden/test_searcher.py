@@ -1,0 +1,107 @@
+"""Searchers: each ranks as the functions behind it do; stored ones answer for their own queries alone."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from embedtune.core.errors import EmbedTuneError, ParameterError
+from embedtune.core.json_files import read_json, write_json
+from embedtune.data.corpus import Query
+from embedtune.models.encoder import load_encoder
+from embedtune.models.vector_store import create_array, open_store, write_description
+from embedtune.retrieval.bm25 import Index
+from embedtune.retrieval.dense import rank_documents
+from embedtune.retrieval.fusion import reciprocal_rank_fusion
+from embedtune.retrieval.searcher import DenseSearcher, FusedSearcher, LexicalSearcher, StoredSearcher, stored_vectors
+from embedtune.retrieval.terms import terms
+from tests.golden.mining import World
+
+QUERIES = {split: [Query(f"{split}{i}", f"question {i}") for i in range(5)] for split in ("dev", "test")}
+
+
+def fill_store(directory: Path, passages: np.ndarray, rng: np.random.Generator) -> None:
+    arrays = {"passages": passages}
+    for split, queries in QUERIES.items():
+        vectors = rng.standard_normal((len(queries), passages.shape[1]))
+        arrays[f"queries-{split}"] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    for part, values in arrays.items():
+        create_array(directory / f"{part}.npy", *values.shape)[:] = values.astype(np.float16)
+    write_description(directory, passages.shape[1], arrays)
+
+
+@pytest.fixture
+def dense(world: World, tmp_path: Path) -> DenseSearcher:
+    fill_store(tmp_path, np.asarray(world.pool.passage_vectors), np.random.default_rng(0))
+    store = open_store(tmp_path)
+    return DenseSearcher(stored_vectors(store, QUERIES), store.passages, world.pool.passages)
+
+
+def test_a_dense_searcher_ranks_as_rank_documents_does(dense: DenseSearcher, tmp_path: Path) -> None:
+    ranked = dense.rank(QUERIES["test"], 7)
+    passages, vectors = dense.passages, open_store(tmp_path).queries("test")
+    expected = rank_documents(vectors, dense.passage_vectors, passages.document, passages.document_ids, 7)
+    np.testing.assert_array_equal(ranked.documents, expected.documents)
+    np.testing.assert_array_equal(ranked.passages, expected.passages)
+    assert dense.document_ids == passages.document_ids
+
+
+def test_stored_vectors_are_those_of_the_split_that_asks_and_of_no_other_queries(dense: DenseSearcher) -> None:
+    dev, test = (dense.rank(QUERIES[split], 7).scores for split in ("dev", "test"))
+    assert not np.array_equal(dev, test)
+    with pytest.raises(EmbedTuneError, match="these 2 queries are not those of dev, test, which alone are stored"):
+        dense.rank(QUERIES["test"][:2], 7)
+
+
+def test_a_fused_searcher_fuses_what_both_rank(dense: DenseSearcher) -> None:
+    texts = [f"document {i} question {i % 5}" for i in range(len(dense.document_ids))]
+    asked = [query.text for queries in QUERIES.values() for query in queries]
+    lexical = LexicalSearcher(Index(texts, asked, terms), dense.document_ids)
+    fuse = functools.partial(reciprocal_rank_fusion, k=60)
+    fused = FusedSearcher(dense, lexical, fuse, candidates=10).rank(QUERIES["dev"], 4)
+    both = (searcher.rank(QUERIES["dev"], 10) for searcher in (dense, lexical))
+    np.testing.assert_array_equal(fused.documents, fuse(*both, dense.document_ids, 4).documents)
+    stored = StoredSearcher(
+        {split: lexical.rank(queries, 10) for split, queries in QUERIES.items()}, QUERIES, dense.document_ids
+    )
+    again = FusedSearcher(dense, stored, fuse, candidates=10).rank(QUERIES["dev"], 4)
+    np.testing.assert_array_equal(again.documents, fused.documents)
+    assert stored.rank(QUERIES["test"], 3).documents.shape == (5, 3)
+
+
+def test_a_store_of_another_kind_or_of_several_shards_is_refused(tmp_path: Path) -> None:
+    fill_store(tmp_path, np.eye(4), np.random.default_rng(0))
+    meta = read_json(tmp_path / "store.json")
+    assert (meta["kind"], meta["dimension"]) == ("dense", 4)
+    write_json(tmp_path / "store.json", meta | {"shards": {"passages": ["a.npy", "b.npy"]}})
+    with pytest.raises(EmbedTuneError, match="expected one shard of passages, found 2"):
+        _ = open_store(tmp_path).passages
+    write_json(tmp_path / "store.json", meta | {"kind": "sparse"})
+    with pytest.raises(EmbedTuneError, match="expected a store of kind dense, got sparse"):
+        open_store(tmp_path)
+
+
+def test_an_encoder_embeds_texts_as_sentence_transformers_does(sample_model: Path) -> None:
+    encoder, peer = load_encoder(sample_model), SentenceTransformer(str(sample_model))
+    texts = ["合同自双方签字之日起生效", "a", "国家对耕地实行特殊保护" * 20, "1 + 1"]
+    for ours, theirs in (
+        (encoder.encode_queries(texts), peer.encode_query(texts)),
+        (encoder.encode_passages(texts), peer.encode_document(texts)),
+    ):
+        assert ours.shape == (4, encoder.dimension) == theirs.shape
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    assert encoder.encode_queries([]).shape == (0, encoder.dimension)
+    encoder.model.train()
+    np.testing.assert_array_equal(encoder.encode_queries(texts), encoder.encode_queries(texts))
+    assert encoder.model.training, "dropout is off while it embeds, and on again afterwards"
+
+
+def test_what_an_encoder_cannot_do_is_refused(sample_model: Path) -> None:
+    with pytest.raises(ParameterError, match="backend: expected one of torch, got onnx"):
+        load_encoder(sample_model, backend="onnx")
+    with pytest.raises(ParameterError, match="query_instruction: it takes 12 of the 12 tokens"):
+        load_encoder(sample_model).encode_queries(["?"], max_len=12)
