@@ -26,6 +26,9 @@ def run(main: Callable[[], None], explain: Callable[[EmbedTuneError], str] = str
             time.sleep(SECONDS_FOR_THE_FIRST)  # rank 0 prints an error common to all, and torchrun ends the rest
             sys.exit(f"error: process {_process()}: {explain(error)}")
         sys.exit(f"error: {explain(error)}")
+    except BrokenPipeError:  # the reader of the output has closed it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain once more at its end
+        sys.exit(1)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             sys.exit(f"error: the disk is full ({error.filename or error}); make room, then {again}")
