@@ -145,7 +145,7 @@ def test_what_has_changed_begins_anew(trainable: Project, start: Any, tmp_path: 
             project.root
             / {
                 "data": "data/mined/finetuned.jsonl",
-                "code": "embedtune/training/objectives.py",
+                "code": "embedtune/training/objectives/contrastive.py",
                 "weights": "models/base/README.md",
             }[change]
         )
