@@ -17,13 +17,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2Model
 
-from tests.pipeline.conftest import Project
-
-TO_TRAIN = (
-    *("download", "base_model", "convert", "segment", "encode base", "reranker", "mine finetuned", "dev_pool"),
-    "train finetuned",
-)
-AFTER_TRAINING = ("encode finetuned", "index base", "index finetuned", "slices", "evaluate base", "evaluate finetuned")
+from tests.pipeline.conftest import TO_EVALUATE, TO_TRAIN, Project
 
 
 def write_decoder(target: Path, texts: list[str]) -> None:
@@ -196,7 +190,7 @@ def machines(project: Project, tmp_path: Path) -> list[Project]:
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     (local / "config.json").write_text(json.dumps(config))
     project.edit(model={"name": "local"}, train={"per_device_train_batch_size": 16, "eval_strategy": "epoch"})
-    project.stages(*TO_TRAIN, *AFTER_TRAINING)
+    project.stages(*TO_TRAIN, *TO_EVALUATE)
     first = copy(project, tmp_path / "first")
     first.edit(train={"per_device_train_batch_size": 8})
     return [project, first, copy(first, tmp_path / "second")]
@@ -217,7 +211,7 @@ def test_two_machines_give_the_metrics_of_one_process(machines: list[Project]) -
         text=True,
     )
     done = first.run("python", "-m", "stages.train", "finetuned", **shared, PET_NODE_RANK="0")
-    first.stages(*AFTER_TRAINING)
+    first.stages(*TO_EVALUATE)
     said = other.communicate(timeout=120)[1]
     assert other.returncode == 0, said
     assert "2 x cpu" in done.stderr

@@ -36,19 +36,16 @@ def digest(path: Path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else "absent"
 
 
-def test_the_lock_file_has_the_stages_of_the_dag_and_no_others() -> None:
-    if OTHER_DATA:
-        pytest.skip("the last run was of other parameters than the shipped ones")
+def test_the_lock_file_has_stages_of_the_dag_alone() -> None:
+    """An entry under a name that dvc.yaml has no more would stay for ever: DVC does not take it out."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    names = {"${rounds}": ["finetuned"], "${mix}": [], "{'base': None}": ["base"]}
-    once = {name for name, stage in stages.items() if "foreach" not in stage}
-    repeated = {name: names[str(stage["foreach"])] for name, stage in stages.items() if "foreach" in stage}
-    assert set(STAGES) == once | {f"{name}@{key}" for name, keys in repeated.items() for key in keys}
+    for name in STAGES:
+        stage, repeated, _ = name.partition("@")
+        assert stage in stages and bool(repeated) == ("foreach" in stages[stage]), name
 
 
+@pytest.mark.skipif(OTHER_DATA, reason="the committed run is of a user's own data, which promise no gain")
 def test_the_gain_is_more_than_four_standard_errors() -> None:
-    if OTHER_DATA:
-        pytest.skip("the last run was of other data than the shipped sample")
     comparison = json.loads((ROOT / "metrics" / "comparison.json").read_text())
     for measure in ("recall@10", "ndcg@10"):
         assert comparison[measure]["gain"] > 4 * comparison[measure]["gain_standard_error"]
