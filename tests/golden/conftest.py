@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from embedtune.comparison.report.findings import Collection, System
 from embedtune.data.corpus import Query
+from embedtune.evaluation.measures import write_run
 from tests.golden.mining import World, document_id, make_world, random_sentence, unit
 from tests.golden.training import Data, changed_model, make_data
 
@@ -70,3 +72,15 @@ def plain(tmp_path_factory: pytest.TempPathFactory, sample_model: Path) -> World
     queries = [Query("q", "", {document_id(5): 1})]
     vectors = unit(rng.standard_normal(16))[None]
     return make_world(tmp_path_factory.mktemp("plain"), sample_model, sentences, queries, vectors)
+
+
+@pytest.fixture
+def system(world: World, tmp_path: Path) -> System:
+    run = tmp_path / "base.trec"
+    write_run(run, world.pool.queries, world.pool.rankings, world.ids, "base")
+    return System("base", world.pool.query_vectors, world.pool.passage_vectors, run)
+
+
+@pytest.fixture
+def collection(world: World) -> Collection:
+    return Collection(world.pool.queries, world.pool.passages, world.corpus, world.pool.number_of)
