@@ -27,8 +27,8 @@ def main() -> None:
     vectors_of = stored_vectors(store, {split: queries})
     exact = DenseSearcher(vectors_of, store.passages, passages, best_of=params.evaluate.best_passages)
     searcher = replace(exact, index=open_index(paths.index(name), params.evaluate.index_search))
-    places = {"run": paths.run(name), "plots": paths.plots(name)}
-    rankings, means = evaluate(name, searcher, queries, cutoffs, read_slices(paths.SLICES), **places)
+    groups, run_to, plots_to = read_slices(paths.SLICES), paths.run(name), paths.plots(name)
+    rankings, means = evaluate(name, searcher, queries, cutoffs, groups, run=run_to, plots=plots_to)
     if searcher.index:
         means |= index_recall(rankings, exact.rank(queries, max(cutoffs)), cutoffs)
     if len(passages) > len(passages.document_ids):

@@ -27,9 +27,10 @@ def main() -> None:
     ids, dev = passages.document_ids, queries["dev"]
     index = open_index(paths.index(params.hybrid.model), params.evaluate.index_search)
     vectors_of, best_of = stored_vectors(store, queries), params.evaluate.best_passages
-    dense = DenseSearcher(vectors_of, store.passages, passages, index, best_of)
+    model = DenseSearcher(vectors_of, store.passages, passages, index, best_of)
     lexical = StoredSearcher({name: read_rankings(paths.LEXICAL, name) for name in queries}, queries, ids)
     depth = lexical.rankings[split].documents.shape[1]
+    dense = StoredSearcher({name: model.rank(some, depth) for name, some in queries.items()}, queries, ids)
     tunable = bool(dev) and split != "dev"  # a weight must not be chosen on the questions it is evaluated on
     weight = best_weight(dense.rank(dev, depth), lexical.rank(dev, depth), dev, ids) if tunable else 0.5
     ways: dict[str, Fuse] = {
@@ -39,9 +40,9 @@ def main() -> None:
     extras: dict[str, dict[str, float]] = {"hybrid_ranks": {}, "hybrid_scores": {"dense_weight": weight}}
     groups = read_slices(paths.SLICES)
     for name, fuse in ways.items():
-        places = {"run": paths.run(name), "plots": paths.plots(name)}
         searcher = FusedSearcher(dense, lexical, fuse, depth)
-        _, means = evaluate(name, searcher, queries[split], cutoffs, groups, **places)
+        run_to, plots_to = paths.run(name), paths.plots(name)
+        _, means = evaluate(name, searcher, queries[split], cutoffs, groups, run=run_to, plots=plots_to)
         json_files.write_json(paths.metrics(name), means | extras[name])
     cli.say(
         f"hybrid: wrote {' and '.join(str(paths.metrics(name)) for name in ways)} ({params.hybrid.model} weighs "

@@ -10,7 +10,7 @@ from embedtune.evaluation.evaluate import evaluate
 from embedtune.evaluation.per_query import read_slices
 from embedtune.retrieval.bm25 import Index
 from embedtune.retrieval.rankings import write_rankings
-from embedtune.retrieval.searcher import LexicalSearcher
+from embedtune.retrieval.searcher import LexicalSearcher, StoredSearcher
 from embedtune.retrieval.terms import lexical_tokenizer
 from stages.running import run
 
@@ -20,15 +20,17 @@ def main() -> None:
     params = load_params()
     split, cutoffs = params.evaluate.split, sorted(set(params.evaluate.cutoffs))
     ids: list[str] = []
-    queries = {name: read_queries(paths.QUERIES, paths.QRELS, name) for name in dict.fromkeys(("dev", split))}
+    queries = {name: read_queries(paths.QUERIES, paths.QRELS, name) for name in dict.fromkeys(("dev", str(split)))}
     asked = (query.text for some in queries.values() for query in some)
     index = Index(texts(ids), asked, lexical_tokenizer(params.lexical.tokenizer), params.lexical.k1, params.lexical.b)
-    searcher, depth = LexicalSearcher(index, ids), max(params.lexical.depth, *cutoffs)
+    depth = max(params.lexical.depth, *cutoffs)
+    rankings = {name: LexicalSearcher(index, ids).rank(some, depth) for name, some in queries.items()}
     with files.atomic_directory(paths.LEXICAL) as target:
-        for name, some in queries.items():
-            write_rankings(target, name, searcher.rank(some, depth))
-    places = {"run": paths.run("bm25"), "plots": paths.plots("bm25")}
-    _, means = evaluate("bm25", searcher, queries[split], cutoffs, read_slices(paths.SLICES), **places)
+        for name, ranked in rankings.items():
+            write_rankings(target, name, ranked)
+    searcher, groups = StoredSearcher(rankings, queries, ids), read_slices(paths.SLICES)
+    run_to, plots_to = paths.run("bm25"), paths.plots("bm25")
+    _, means = evaluate("bm25", searcher, queries[split], cutoffs, groups, run=run_to, plots=plots_to, depth=depth)
     json_files.write_json(paths.metrics("bm25"), means)
     cli.say(f"lexical: wrote {paths.metrics('bm25')} ({len(queries[split])} {split} queries, {len(ids)} documents)")
 

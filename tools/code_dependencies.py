@@ -26,7 +26,7 @@ STAGE = re.compile(r"^  (\w+):\n(?:    .*\n|\n)+", re.MULTILINE)
 
 def file_of(stage: str) -> str:
     """The name of a stage's file in stages/: encode_base and encode_mix run what encode runs."""
-    return stage.removesuffix("_base") if stage != "base_model" else stage
+    return stage.removesuffix("_base").removesuffix("_mix")
 
 
 def is_wording(path: str) -> bool:
@@ -50,10 +50,9 @@ def imports(path: str) -> frozenset[str]:
             package = (node.module or "").split(".")[0]
             if package in ("embedtune", "stages"):
                 for alias in node.names:
-                    candidates = [f"{node.module}.{alias.name}", str(node.module)]
-                    files = [name.replace(".", "/") + ".py" for name in candidates]
-                    found.update(file for file in files[:1] if (ROOT / file).is_file())
-                    found.update(file for file in files[1:] if (ROOT / file).is_file())
+                    named = (f"{node.module}.{alias.name}", str(node.module))  # a module, or a name of one
+                    paths = (name.replace(".", "/") + ".py" for name in named)
+                    found.update(path for path in paths if (ROOT / path).is_file())
     return frozenset(found)
 
 

@@ -21,12 +21,14 @@ def evaluate(
     *,
     run: Path,
     plots: Path,
+    depth: int = 0,
 ) -> tuple[Rankings, dict[str, float]]:
     """Rank the documents for the queries, and write the directories `run` and `plots` (see results.py).
 
-    `name` is the system's, `groups` are the queries' slices (see slices.py). Returns the rankings, as deep as the last
-    of `cutoffs`, and measure -> mean over queries. Raises EmbedTuneError if there is no query.
+    `name` is the system's, `groups` are the queries' slices (see slices.py). Rankings have `depth` documents a query,
+    and at least the last of `cutoffs`. Returns them, and measure -> mean over queries. Raises EmbedTuneError if there
+    is no query.
     """
-    rankings = searcher.rank(queries, max(cutoffs))
-    places = {"run": run, "plots": plots}
-    return rankings, write_results(name, queries, rankings, searcher.document_ids, cutoffs, groups, **places)
+    rankings = searcher.rank(queries, max(depth, *cutoffs))
+    ids = searcher.document_ids
+    return rankings, write_results(name, queries, rankings, ids, cutoffs, groups, run=run, plots=plots)

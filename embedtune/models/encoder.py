@@ -17,7 +17,7 @@ from embedtune.compute.device import pick_device
 from embedtune.core.errors import ParameterError
 from embedtune.models.encode import encode, load_backbone, pad_token_id
 from embedtune.models.settings import Settings, read_settings
-from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
+from embedtune.models.tokenization import check_room, frame, load_tokenizer, tokenize_queries
 
 BATCH_TOKENS = 2_048  # tokens in one forward pass, padding included; a GPU is faster with more
 BACKENDS = ("torch",)
@@ -27,8 +27,8 @@ BACKENDS = ("torch",)
 class Encoder:
     """A model with its tokenizer, and the settings that say how it embeds.
 
-    `pad_id` is the id that pads a batch (padding is masked). A model in training may be wrapped: it is embedded with
-    as it is at the moment.
+    `pad_id` is the id that pads a batch (padding is masked). The weights are those that `model` has when it embeds: it
+    may be in training.
     """
 
     model: PreTrainedModel
@@ -63,12 +63,7 @@ class Encoder:
         """
         longest = max_len or self.settings.max_tokens
         around = frame(self.tokenizer, self.settings.passage_instruction)
-        if around.length >= longest:
-            raise ParameterError(
-                "passage_instruction",
-                f"it takes {around.length} of the {longest} tokens of a passage, special tokens included; raise "
-                "`max_len` or shorten the instruction",
-            )
+        check_room("passage", around.length, longest)
         contents = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         tokens = [around.around(np.array(content.ids, dtype=np.int64), longest) for content in contents]
         return self._encoded(tokens, batch_tokens, "passages")

@@ -56,6 +56,19 @@ def frame(tokenizer: Tokenizer, instruction: str = "") -> Frame:
     )
 
 
+def check_room(kind: str, taken: int, max_len: int) -> None:
+    """Raise ParameterError if special tokens and instruction, `taken` tokens, leave no room in `max_len` tokens.
+
+    `kind` is query or passage: the parameters named are its instruction and its max_len.
+    """
+    if taken >= max_len:
+        raise ParameterError(
+            f"{kind}_instruction",
+            f"it takes {taken} of the {max_len} tokens of a {kind}, special tokens included; raise `{kind}_max_len` or "
+            "shorten the instruction",
+        )
+
+
 def tokenize_queries(
     tokenizer: Tokenizer, queries: list[str], instruction: str, max_len: int
 ) -> list[NDArray[np.int64]]:
@@ -66,11 +79,6 @@ def tokenize_queries(
     """
     bare = frame(tokenizer)
     taken = bare.length + len(tokenizer.encode(instruction, add_special_tokens=False).ids)
-    if taken >= max_len:
-        raise ParameterError(
-            "query_instruction",
-            f"it takes {taken} of the {max_len} tokens of a query, special tokens included; raise `query_max_len` or "
-            "shorten the instruction",
-        )
+    check_room("query", taken, max_len)
     encodings = tokenizer.encode_batch([instruction + query for query in queries], add_special_tokens=False)
     return [bare.around(np.array(encoding.ids, dtype=np.int64), max_len) for encoding in encodings]

@@ -103,7 +103,7 @@ class FusedSearcher:
 
 @dataclass(frozen=True)
 class StoredSearcher:
-    """Gives rankings that another searcher wrote (see rankings.py), for the queries that they are of.
+    """Gives rankings that another searcher made, so that several systems can use one search.
 
     `rankings` maps the name of a split to its rankings, `queries` to its queries in their order.
     """

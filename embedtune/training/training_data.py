@@ -19,7 +19,7 @@ from embedtune.core.seeds import generator
 from embedtune.data.passages import Passages
 from embedtune.mining.mined_rows import MinedRow, read_mined
 from embedtune.models.settings import Settings
-from embedtune.models.tokenization import Frame, frame, tokenize_queries
+from embedtune.models.tokenization import Frame, check_room, frame, tokenize_queries
 
 
 class TrainingExample(TypedDict):
@@ -76,12 +76,7 @@ class TrainingSet(Dataset[TrainingExample]):
                 "negatives alone, lift mining's limits (`max_score_ratio`, `max_score_margin`, "
                 "`near_duplicate_share`), or give it a larger corpus",
             )
-        if frame.length >= passage_max_len:
-            raise ParameterError(
-                "passage_instruction",
-                f"it takes {frame.length} of the {passage_max_len} tokens of a passage, special tokens included; raise "
-                "`passage_max_len` or shorten the instruction",
-            )
+        check_room("passage", frame.length, passage_max_len)
         self.rows, self.query_tokens, self.passages, self.frame = rows, query_tokens, passages, frame
         self.group_size, self.passage_max_len = group_size, passage_max_len
         self.distillation, self.seed = distillation, seed

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sentence_transformers import SentenceTransformer
 
 from embedtune.core.errors import EmbedTuneError, ParameterError
 from embedtune.core.json_files import read_json, write_json
 from embedtune.data.corpus import Query
+from embedtune.evaluation.evaluate import evaluate
 from embedtune.models.encoder import load_encoder
 from embedtune.models.vector_store import create_array, open_store, write_description
 from embedtune.retrieval.bm25 import Index
@@ -71,6 +74,17 @@ def test_a_fused_searcher_fuses_what_both_rank(dense: DenseSearcher) -> None:
     again = FusedSearcher(dense, stored, fuse, candidates=10).rank(QUERIES["dev"], 4)
     np.testing.assert_array_equal(again.documents, fused.documents)
     assert stored.rank(QUERIES["test"], 3).documents.shape == (5, 3)
+
+
+def test_rankings_are_as_deep_as_asked_and_at_least_as_the_last_cutoff(dense: DenseSearcher, tmp_path: Path) -> None:
+    asked = [replace(query, judgments={dense.document_ids[0]: 1}) for query in QUERIES["test"]]
+    groups = pd.DataFrame({"query_length": ["0-10"] * 5}, index=[query.id for query in asked])
+    for depth, expected in ((0, 4), (2, 4), (9, 9)):
+        run, plots = tmp_path / "run", tmp_path / "plots"
+        rankings, means = evaluate("x", dense, asked, [1, 4], groups, run=run, plots=plots, depth=depth)
+        assert rankings.documents.shape == (5, expected)
+        assert len((run / "run.trec").read_text().splitlines()) == 5 * expected
+        assert set(means) == {f"{kind}@{k}" for kind in ("recall", "ndcg", "mrr") for k in (1, 4)}
 
 
 def test_a_store_of_another_kind_or_of_several_shards_is_refused(tmp_path: Path) -> None:

@@ -35,14 +35,9 @@ def parameters_read(stage: str) -> set[str]:
 
 
 def test_stage_names_are_files() -> None:
-    assert {stage_file(stage) for stage in STAGES} == {
+    assert {file_of(stage) for stage in STAGES} == {
         path.stem for path in (ROOT / "stages").glob("[a-z]*.py")
     } - NO_STAGES
-
-
-def stage_file(stage: str) -> str:
-    """encode_base and encode_mix run what encode@finetuned runs."""
-    return file_of(stage).removesuffix("_mix")
 
 
 def test_code_dependencies_are_the_imports() -> None:
@@ -54,12 +49,12 @@ def test_code_dependencies_are_the_imports() -> None:
 def test_every_stage_lists_its_code(stage: str) -> None:
     """By file where a re-run costs hours or the network, else by room; never what words messages."""
     declared = [dep for dep in STAGES[stage]["deps"] if dep.startswith(("embedtune", "stages"))]
-    assert declared == code_dependencies(stage.removesuffix("_mix"))
-    files = closure(f"stages/{stage_file(stage)}.py")
+    assert declared == code_dependencies(stage)
+    files = closure(f"stages/{file_of(stage)}.py")
     assert all(any(file == dep or file.startswith(f"{dep}/") for dep in declared) for file in files)
     assert not any(is_wording(dep) for dep in declared)
-    assert all(dep.endswith(".py") for dep in declared) or stage_file(stage) not in BY_FILE
-    assert f"stages/{stage_file(stage)}.py" in declared
+    assert all(dep.endswith(".py") for dep in declared) or file_of(stage) not in BY_FILE
+    assert f"stages/{file_of(stage)}.py" in declared
 
 
 def test_training_depends_on_nothing_that_only_the_report_or_the_comparison_reads() -> None:
@@ -71,7 +66,7 @@ def test_training_depends_on_nothing_that_only_the_report_or_the_comparison_read
 @pytest.mark.parametrize("stage", STAGES)
 def test_parameters_declared_are_those_read(stage: str) -> None:
     declared = {key.removesuffix(".${key}") for key in STAGES[stage].get("params", [])}
-    read = parameters_read(stage_file(stage))
+    read = parameters_read(file_of(stage))
     undeclared = {key for key in read if not any(key == d or key.startswith(d + ".") for d in declared)}
     unread = {d for d in declared if not any(key == d or key.startswith(d + ".") for key in read)}
     assert (undeclared, unread) == (set(), set())
