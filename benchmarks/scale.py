@@ -1,6 +1,7 @@
 """A corpus of MLDR-zh's size through the stages that a CPU does: time and memory at 20,000 and at 200,000 documents.
 
     python -m benchmarks.scale                 writes results/scale.json (half an hour, 15 GB of disk)
+    python -m benchmarks.scale lexical slices  measures these stages again and leaves the other figures
 
 Documents of 6,000 generated characters, 1,000 training, 200 dev and 800 test questions; passages of 512 tokens; random
 vectors of 768 dimensions in place of a model's. Each stage is the pipeline's own, in a process of its own.
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import write_result
+from benchmarks.harness import read_result, write_result
 from benchmarks.pipeline import clone
 
 SIZES, CHARACTERS, DIMENSION = (20_000, 200_000), 6_000, 768
@@ -100,7 +101,7 @@ def run_stage(project: Path, *arguments: str) -> dict[str, float]:
     return {"seconds": round(time.perf_counter() - started, 1), "peak_bytes": anonymous}
 
 
-def rss_anonymous(pid: int) -> int:
+def rss_anonymous(pid: int | str) -> int:
     """Bytes that the process holds besides file mappings, which the kernel may drop at any time (RssAnon, proc(5))."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -109,7 +110,7 @@ def rss_anonymous(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")), 0)
 
 
-def run(documents: int, scratch: Path) -> dict[str, Any]:
+def run(documents: int, scratch: Path, only: list[str]) -> dict[str, Any]:
     raw = scratch / "raw" / "mldr-v1.0-zh"
     write_raw(raw, documents)
     changes = {
@@ -124,6 +125,8 @@ def run(documents: int, scratch: Path) -> dict[str, Any]:
     run_stage(project, "reranker")
     figures: dict[str, Any] = {}
     for arguments in STAGES:
+        if only and arguments[0] not in ("convert", *only):
+            continue
         if arguments[0] == "mine":
             figures["passages"] = write_vectors(project)
         if arguments[0] == "hybrid":  # fuses the tuned model's
@@ -144,10 +147,11 @@ def matrix_flops_per_second() -> float:
 
 
 def main() -> None:
-    results: dict[str, dict[str, Any]] = {}
+    only = sys.argv[1:]  # these need nothing but what convert writes
+    results: dict[str, dict[str, Any]] = read_result("scale")["documents"] if only else {}
     for documents in SIZES:
         scratch = Path(tempfile.mkdtemp())
-        results[f"{documents:,}"] = run(documents, scratch)
+        results[f"{documents:,}"] = results.get(f"{documents:,}", {}) | run(documents, scratch, only)
         shutil.rmtree(scratch)
     small, large = results.values()
     grown = SIZES[1] / SIZES[0]

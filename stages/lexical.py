@@ -8,10 +8,9 @@ from embedtune.core import cli, files, json_files
 from embedtune.data.corpus import read_corpus, read_queries
 from embedtune.evaluation.evaluate import evaluate
 from embedtune.evaluation.per_query import read_slices
-from embedtune.retrieval.bm25 import Index
+from embedtune.retrieval.bm25 import open_bm25, write_index
 from embedtune.retrieval.rankings import write_rankings
 from embedtune.retrieval.searcher import LexicalSearcher, StoredSearcher
-from embedtune.retrieval.terms import lexical_tokenizer
 from stages.running import run
 
 
@@ -21,11 +20,11 @@ def main() -> None:
     split, cutoffs = params.evaluate.split, sorted(set(params.evaluate.cutoffs))
     ids: list[str] = []
     queries = {name: read_queries(paths.QUERIES, paths.QRELS, name) for name in dict.fromkeys(("dev", str(split)))}
-    asked = (query.text for some in queries.values() for query in some)
-    index = Index(texts(ids), asked, lexical_tokenizer(params.lexical.tokenizer), params.lexical.k1, params.lexical.b)
     depth = max(params.lexical.depth, *cutoffs)
-    rankings = {name: LexicalSearcher(index, ids).rank(some, depth) for name, some in queries.items()}
     with files.atomic_directory(paths.LEXICAL) as target:
+        write_index(target, texts(ids), params.lexical.tokenizer, params.lexical.k1, params.lexical.b)
+        index = open_bm25(target)
+        rankings = {name: LexicalSearcher(index, ids).rank(some, depth) for name, some in queries.items()}
         for name, ranked in rankings.items():
             write_rankings(target, name, ranked)
     searcher, groups = StoredSearcher(rankings, queries, ids), read_slices(paths.SLICES)

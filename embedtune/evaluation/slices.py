@@ -12,7 +12,6 @@ import pandas as pd
 from embedtune.data.corpus import Query, read_corpus
 from embedtune.evaluation.slice_names import UNKNOWN, group_of
 from embedtune.retrieval import bm25
-from embedtune.retrieval.terms import terms
 
 WINDOW = 250  # characters; answers that the data set does not mark are searched for in windows of this size
 
@@ -45,9 +44,9 @@ def _answer_positions(queries: list[Query], texts: dict[str, str]) -> Iterator[i
         document: list(range(0, max(1, len(text)), WINDOW)) for document, text in texts.items()
     }
     first = dict(zip(starts, np.cumsum([0, *(len(places) for places in starts.values())]).tolist(), strict=False))
-    unnamed = [query.text for query in queries if not _named(query)]
+    unnamed = any(not _named(query) for query in queries)
     windows = (texts[document][start : start + WINDOW] for document in starts for start in starts[document])
-    index = bm25.Index(windows, unnamed, terms) if unnamed else None
+    index = bm25.temporary_index(windows) if unnamed else None
     for query in queries:
         named = _named(query)
         if named or index is None:

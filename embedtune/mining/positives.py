@@ -17,7 +17,6 @@ from embedtune.data.corpus import Query
 from embedtune.data.passages import Passages, read_texts
 from embedtune.retrieval import bm25
 from embedtune.retrieval.dense import Vectors, exact_scores
-from embedtune.retrieval.terms import terms
 
 PASSAGES_AT_A_TIME = 10_000  # whose texts are in memory at a time
 
@@ -113,7 +112,7 @@ def _bm25_scorer(queries: list[Query], passages: Passages, corpus: Path) -> Pass
         for start in range(0, len(numbers), PASSAGES_AT_A_TIME):
             yield from read_texts(corpus, passages, numbers[start : start + PASSAGES_AT_A_TIME])
 
-    index = bm25.Index(texts(), (query.text for query in queries), terms)
+    index = bm25.temporary_index(texts())
     row_of = dict(zip(documents, np.searchsorted(numbers, passages.first_passage[documents]), strict=True))
 
     def score(query: int, document: int) -> NDArray[np.floating]:

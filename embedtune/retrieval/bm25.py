@@ -1,86 +1,79 @@
-"""BM25 (Robertson and Zaragoza 2009; bm25s's Lucene variant) for queries that are known before the corpus is read.
+"""BM25 (Robertson and Zaragoza 2009; bm25s's Lucene variant): an index of texts that answers any question.
 
-The index keeps only the query terms of each text, and the text's length. This saves memory, but the index cannot answer
-other queries.
+The index lies on disk (see postings.py) and is memory-mapped: a search reads the postings of the question's terms, and
+bm25s adds their scores up.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import bm25s
 import numpy as np
-from bm25s.tokenization import Tokenized
 from numpy.typing import NDArray
 
+from embedtune.core.json_files import read_json, write_json
 from embedtune.core.progress import bar
 from embedtune.data.corpus import Query
+from embedtune.retrieval.postings import VOCABULARY, hashes, write_postings
 from embedtune.retrieval.rankings import Rankings, rankings_of, tie_order
-from embedtune.retrieval.terms import Terms
+from embedtune.retrieval.terms import Terms, lexical_tokenizer
 
-NOT_ASKED = 0  # the term id of every term that occurs in no query
-
-
-class _Texts:
-    """The term ids of each text, as bm25s reads them. A term that occurs in no query becomes NOT_ASKED.
-
-    Each text is stored as its distinct query terms and their counts. This takes one gigabyte where the full term lists
-    would take many.
-    """
-
-    def __init__(self) -> None:
-        self.asked, self.counts, self.ends, self.lengths = array("I"), array("I"), array("Q", [0]), array("I")
-
-    def add(self, asked: Counter[int], length: int) -> None:
-        self.asked.extend(asked.keys())
-        self.counts.extend(asked.values())
-        self.ends.append(len(self.asked))
-        self.lengths.append(max(1, length))
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __getitem__(self, number: int) -> list[int]:
-        if number >= len(self):
-            raise IndexError(number)
-        own = slice(self.ends[number], self.ends[number + 1])
-        asked: list[int] = np.repeat(self.asked[own], self.counts[own]).tolist()
-        return asked + [NOT_ASKED] * (self.lengths[number] - len(asked))
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return (self[number] for number in range(len(self)))
+TOKENIZER = "tokenizer.json"
 
 
+@dataclass(frozen=True)
 class Index:
-    """A BM25 index of texts for known queries. `terms` tokenises both; `k1` and `b` are BM25's parameters."""
+    """A BM25 index of texts. `terms` cut them into terms, of which `vocabulary` (v,) uint64 holds the hashes."""
 
-    def __init__(
-        self, texts: Iterable[str], questions: Iterable[str], terms: Terms, k1: float = 1.5, b: float = 0.75
-    ) -> None:
-        self.terms = terms
-        self.vocabulary: dict[str, int] = {"": NOT_ASKED}
-        for question in questions:
-            for term in terms(question):
-                self.vocabulary.setdefault(term, len(self.vocabulary))
-        indexed = _Texts()
-        for text in texts:
-            found = terms(text)
-            indexed.add(Counter(self.vocabulary[term] for term in found if term in self.vocabulary), len(found))
-        self.count = len(indexed)
-        self.retriever = bm25s.BM25(method="lucene", k1=k1, b=b, csc_backend="scipy")
-        self.retriever.index(Tokenized(ids=indexed, vocab=self.vocabulary), show_progress=False)
+    terms: Terms
+    vocabulary: NDArray[np.uint64]
+    retriever: bm25s.BM25
 
     def scores(self, question: str) -> NDArray[np.float32]:
-        """The query's score with each text, float32, shape (texts,); 0 where they share no term.
+        """The query's score with each text, float32, shape (texts,); 0 where they share no term."""
+        known = self._known(question)
+        if not len(known):  # bm25s refuses a search in an index without terms
+            return np.zeros(self.retriever.scores["num_docs"], dtype=np.float32)
+        found: NDArray[np.float32] = self.retriever.get_scores_from_ids(known)
+        return found
 
-        Raises KeyError for a term that none of the queries given to the constructor has.
-        """
-        asked = [self.vocabulary[term] for term in self.terms(question)]
-        scores: NDArray[np.float32] = self.retriever.get_scores_from_ids(asked)
-        return scores
+    def _known(self, question: str) -> NDArray[np.int64]:
+        """The numbers of the question's terms in the vocabulary, in their order; terms of no text are left out."""
+        asked = hashes(self.terms(question))
+        places = np.searchsorted(self.vocabulary, asked)
+        inside = places < len(self.vocabulary)
+        known: NDArray[np.int64] = places[inside][self.vocabulary[places[inside]] == asked[inside]]
+        return known
+
+
+def write_index(
+    directory: Path, texts: Iterable[str], tokenizer: str = "bigrams", k1: float = 1.5, b: float = 0.75
+) -> None:
+    """Index the texts in the existing directory `directory`, within some 200 MB of memory.
+
+    `tokenizer` is one of terms.py's; `k1` and `b` are BM25's parameters.
+    """
+    write_postings(directory, texts, lexical_tokenizer(tokenizer), k1, b)
+    write_json(directory / TOKENIZER, {"tokenizer": tokenizer})
+
+
+def open_bm25(directory: Path) -> Index:
+    """The index that `write_index` wrote, memory-mapped. Raises EmbedTuneError if there is none."""
+    tokenizer = read_json(directory / TOKENIZER)["tokenizer"]
+    retriever = bm25s.BM25.load(directory, load_vocab=False, mmap=True, show_progress=False)
+    return Index(lexical_tokenizer(tokenizer), np.load(directory / VOCABULARY, mmap_mode="r"), retriever)
+
+
+def temporary_index(texts: Iterable[str], tokenizer: str = "bigrams", k1: float = 1.5, b: float = 0.75) -> Index:
+    """An index for this process alone. Its files are in the system's temporary directory (TMPDIR) and go with it."""
+    with tempfile.TemporaryDirectory() as directory:
+        write_index(Path(directory), texts, tokenizer, k1, b)
+        return open_bm25(Path(directory))  # on POSIX systems a mapped file can be read after it was unlinked
 
 
 def rank_by_bm25(index: Index, queries: Sequence[Query], document_ids: list[str], depth: int) -> Rankings:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import bm25s
 import numpy as np
 import pytest
+from bm25s.tokenization import Tokenized
 from numpy.typing import NDArray
 
 from embedtune.data.corpus import Query
 from embedtune.evaluation.fusion_weight import best_weight
-from embedtune.retrieval.bm25 import Index, rank_by_bm25
+from embedtune.retrieval import postings
+from embedtune.retrieval.bm25 import rank_by_bm25, temporary_index
 from embedtune.retrieval.fusion import reciprocal_rank_fusion, weighted_score_fusion
 from embedtune.retrieval.rankings import Rankings, rankings_of
 from embedtune.retrieval.terms import lexical_tokenizer, terms
@@ -35,7 +38,7 @@ def test_documents_and_scores_are_a_textbook_bm25s(k1: float, b: float, depth: i
     corpus = texts(1)
     corpus[40:50] = corpus[:10]
     queries = [Query(f"q{i}", text[:12] + " word unknown", {}) for i, text in enumerate(texts(2)[:20])]
-    index = Index(corpus, (query.text for query in queries), terms, k1, b)
+    index = temporary_index(corpus, "bigrams", k1, b)
     ranked = rank_by_bm25(index, queries, IDS, depth)
     split = [own_terms(text) for text in corpus]
     split = [found or [""] for found in split]
@@ -49,6 +52,25 @@ def test_documents_and_scores_are_a_textbook_bm25s(k1: float, b: float, depth: i
         for copy in range(10):
             pair = [d for d in found if d in (copy, copy + 40)]
             assert pair == sorted(pair, key=lambda d: IDS[d], reverse=True)
+
+
+def test_an_index_of_many_blocks_is_bm25s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit by bit, for questions with repeated terms and with terms that no text has; texts without a term count too."""
+    monkeypatch.setattr(postings, "BLOCK_POSTINGS", 50)
+    corpus = ["", *texts(3), "，。"]
+    index, numbers = temporary_index(corpus), dict[str, int]()
+    ids = [[numbers.setdefault(term, len(numbers)) for term in terms(text) or [""]] for text in corpus]
+    peer = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
+    peer.index(Tokenized(ids=ids, vocab=numbers), show_progress=False)
+    for text in texts(4):
+        asked = [numbers[term] for term in terms(text + text[:5] + " unknown") if term in numbers]
+        np.testing.assert_array_equal(index.scores(text + text[:5] + " unknown"), peer.get_scores_from_ids(asked))
+    assert len(index.vocabulary) == len(numbers) - 1 > 50
+
+
+@pytest.mark.parametrize("corpus", [[], ["", "，"]])
+def test_an_index_without_terms_scores_nothing(corpus: list[str]) -> None:
+    assert temporary_index(corpus).scores("word").tolist() == [0.0] * len(corpus)
 
 
 def test_jieba_cuts_words_and_leaves_punctuation_out() -> None:

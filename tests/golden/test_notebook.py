@@ -19,10 +19,9 @@ from embedtune.evaluation.measures import per_query_scores
 from embedtune.models.encoder import load_encoder
 from embedtune.models.settings import check_length, read_settings
 from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
-from embedtune.retrieval.bm25 import Index, rank_by_bm25
+from embedtune.retrieval.bm25 import rank_by_bm25, temporary_index
 from embedtune.retrieval.dense import rank_documents
 from embedtune.retrieval.fusion import reciprocal_rank_fusion
-from embedtune.retrieval.terms import terms
 from embedtune.training.fine_tune import fine_tune, write_tuned
 from embedtune.training.objectives.contrastive import Contrastive
 from embedtune.training.options import Batching, Optimizer
@@ -59,7 +58,7 @@ def test_texts_become_vectors_and_a_ranking(notebook: Path, sample_model: Path) 
     dense = rank_documents(asked, found, np.arange(20, dtype=np.int32), IDS, depth=5)
     scores = asked.astype(np.float64) @ found.astype(np.float64).T
     assert dense.documents[:, 0].tolist() == scores.argmax(1).tolist()
-    index = Index(DOCUMENTS, QUESTIONS[:2], terms)
+    index = temporary_index(DOCUMENTS)
     words = rank_by_bm25(index, [Query("q0", QUESTIONS[0]), Query("q1", QUESTIONS[1])], IDS, depth=5)
     assert words.documents[:, 0].tolist() == [0, 1]
     fused = reciprocal_rank_fusion(dense, words, IDS, 3, k=60)

@@ -17,11 +17,10 @@ from embedtune.data.corpus import Query
 from embedtune.evaluation.evaluate import evaluate
 from embedtune.models.encoder import load_encoder
 from embedtune.models.vector_store import create_array, open_store, write_description
-from embedtune.retrieval.bm25 import Index
+from embedtune.retrieval.bm25 import temporary_index
 from embedtune.retrieval.dense import rank_documents
 from embedtune.retrieval.fusion import reciprocal_rank_fusion
 from embedtune.retrieval.searcher import DenseSearcher, FusedSearcher, LexicalSearcher, StoredSearcher, stored_vectors
-from embedtune.retrieval.terms import terms
 from tests.golden.mining import World
 
 QUERIES = {split: [Query(f"{split}{i}", f"question {i}") for i in range(5)] for split in ("dev", "test")}
@@ -62,8 +61,7 @@ def test_stored_vectors_are_those_of_the_split_that_asks_and_of_no_other_queries
 
 def test_a_fused_searcher_fuses_what_both_rank(dense: DenseSearcher) -> None:
     texts = [f"document {i} question {i % 5}" for i in range(len(dense.document_ids))]
-    asked = [query.text for queries in QUERIES.values() for query in queries]
-    lexical = LexicalSearcher(Index(texts, asked, terms), dense.document_ids)
+    lexical = LexicalSearcher(temporary_index(texts), dense.document_ids)
     fuse = functools.partial(reciprocal_rank_fusion, k=60)
     fused = FusedSearcher(dense, lexical, fuse, candidates=10).rank(QUERIES["dev"], 4)
     both = (searcher.rank(QUERIES["dev"], 10) for searcher in (dense, lexical))
