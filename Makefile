@@ -25,9 +25,8 @@ $(VENV)/.installed-$(HARDWARE): $(wildcard requirements/*.txt) pyproject.toml
 
 repro: setup profile
 	@embedtune check
-	@rm -f logs/comparison.txt metrics/report.html
+	@rm -f metrics/report.html
 	dvc repro
-	@test -f logs/comparison.txt || python -m stages.compare --show
 	@test -f metrics/report.html || python -m stages.report
 	@echo 'the report: metrics/report.html'
 

@@ -27,7 +27,7 @@ NEGATIVES, RANKS, MAX_LEN = 10, (2, 20), 512
 PARAMETERS: dict[str, dict[str, Any]] = {
     "dataset": {"source": "local", "path": str(LAWS)},
     "segment": {"max_tokens": MAX_LEN, "max_passages": 1},
-    "mine": {"negatives": NEGATIVES, "hard_share": 1.0, "hard_ranks": list(RANKS), "positive_passage": "head"},
+    "mine": {"negatives": NEGATIVES, "hard_share": 1.0, "hard_ranks": list(RANKS), "positive_passage": "first"},
 }
 STAGES = {"cold": [["segment"], ["encode", "base"], ["mine", "finetuned"]], "warm": [["mine", "finetuned"]]}
 

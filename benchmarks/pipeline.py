@@ -115,12 +115,12 @@ def run(name: str, target: Path, changes: dict[str, dict[str, Any]]) -> dict[str
 def empty_dag(project: Path, target: Path) -> Path:
     """The same DAG, code and parameters, of stages that only write a byte where they should write outputs."""
     shutil.copytree(project, target, ignore=shutil.ignore_patterns(".git", "cache", "tmp", "data", "models", "*.lock"))
-    for given in ("data/local", "data/general", "models/local"):
+    for given in ("data/local", "data/general", "models/local", "models/none"):
         shutil.copytree(project / given, target / given)
     subprocess.run(["git", "init", "--quiet"], cwd=target, check=True)
     dag = yaml.safe_load((target / "dvc.yaml").read_text())
     inside = [
-        dep.replace("${item}", item)
+        dep.replace("${item.from}", item)
         for stage in dag["stages"].values()
         for dep in stage.get("do", stage)["deps"]
         for item in ("base", "finetuned")

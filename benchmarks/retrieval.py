@@ -2,7 +2,7 @@
 
     python -m benchmarks.retrieval             on the sample, writes results/retrieval.json
     python -m benchmarks.retrieval laws        adds STARD's law questions to it
-    python -m benchmarks.retrieval laws head   these ways alone, beside what the file has
+    python -m benchmarks.retrieval laws first  these ways alone, beside what the file has
 
 Each way is one change to the committed parameters. `right` is the share of positives that hold at least half of the
 answer, where the data set says where answers stand (the sample does).
@@ -19,13 +19,18 @@ from benchmarks.pipeline import SHOWN, measure_ways, repro_with
 
 WAYS: dict[str, dict[str, dict[str, Any]]] = {
     "bm25": {},
-    "head": {"mine": {"positive_passage": "head"}},
+    "first": {"mine": {"positive_passage": "first"}},
     "best": {"mine": {"positive_passage": "best"}},
     "fused": {"mine": {"positive_passage": "fused"}},
     "two passages": {"mine": {"positives_per_document": 2, "positive_closeness": 0.2}},
     "score limit": {"mine": {"max_score_ratio": 0.95}},
     "near-duplicates refused": {"mine": {"near_duplicate_share": 0.8}},
-    "second round": {"rounds": {"round2": "finetuned"}, "hybrid": {"model": "round2"}},
+    "second round": {
+        "rounds": {"round2": {"from": "finetuned", "teacher": "none"}},
+        "fusions": {f"hybrid_{by}": {"dense": "round2", "by": by} for by in ("ranks", "scores")},
+        "systems": ["base", "round2", "bm25", "hybrid_ranks", "hybrid_scores"],
+        "release": {"system": "round2"},
+    },
 }
 SYSTEMS = ("base", "bm25")
 FUSIONS = ("hybrid_ranks", "hybrid_scores")
@@ -34,7 +39,7 @@ FUSIONS = ("hybrid_ranks", "hybrid_scores")
 def run(project: Path, changes: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """`dvc repro` with these changes: measures of every system, and what was mined."""
     repro_with(project, changes)
-    model = changes.get("hybrid", {}).get("model", "finetuned")
+    model = changes.get("release", {}).get("system", "finetuned")
     mining = json.loads((project / "metrics" / "mining" / f"{model}.json").read_text())
     systems = {"tuned": model, **{name: name for name in (*SYSTEMS, *FUSIONS)}}
     read = {name: json.loads((project / "metrics" / f"{file}.json").read_text()) for name, file in systems.items()}

@@ -32,7 +32,7 @@ STAGES = (
     ("slices",),
     ("lexical",),
     ("evaluate", "base"),
-    ("hybrid",),
+    ("fuse", "hybrid_scores"),
 )
 GIB = 2**30
 
@@ -77,12 +77,14 @@ def write_vectors(project: Path) -> int:
     directory.mkdir(parents=True)
     passages = json_files.read_json(project / "data" / "passages" / "meta.json")["passages"]
     sizes = {vector_store.PASSAGES: passages} | {vector_store.query_part(s): count for s, count in QUESTIONS.items()}
-    vector_store.write_description(directory, DIMENSION, sizes)
     for name, count in sizes.items():
         out = vector_store.create_array(directory / f"{name}.npy", count, DIMENSION)
         for start in range(0, count, 65_536):
             block = rng.standard_normal((min(65_536, count - start), DIMENSION), dtype=np.float32)
             out[start : start + len(block)] = block / np.linalg.norm(block, axis=1, keepdims=True)
+        del out  # written, so that its hash can be taken
+    made_by = {"model": {"path": "models/base", "hash": ""}, "query_max_len": 64}
+    vector_store.write_description(directory, DIMENSION, sizes, made_by)
     return int(passages)
 
 
@@ -129,9 +131,8 @@ def run(documents: int, scratch: Path, only: list[str]) -> dict[str, Any]:
             continue
         if arguments[0] == "mine":
             figures["passages"] = write_vectors(project)
-        if arguments[0] == "hybrid":  # fuses the tuned model's
-            for kind in ("embeddings", "indexes"):
-                (project / "data" / kind / "finetuned").symlink_to(project / "data" / kind / "base")
+        if arguments[0] == "fuse":  # fuses the tuned model's
+            (project / "data" / "runs" / "finetuned").symlink_to(project / "data" / "runs" / "base")
         figures[arguments[0]] = run_stage(project, *arguments)
         print(f"{documents}: {arguments[0]} {figures[arguments[0]]}", file=sys.stderr, flush=True)
     return figures

@@ -1,4 +1,4 @@
-"""calibrate: fit a calibration of the tuned model's scores on dev, and check it on the split to evaluate."""
+"""calibrate: fit a calibration of the released system's scores on dev, and check it on the split to evaluate."""
 
 import numpy as np
 
@@ -12,29 +12,30 @@ from embedtune.comparison.calibration import (
 )
 from embedtune.config import paths
 from embedtune.config.reading import load_params
-from embedtune.config.schema import Params
 from embedtune.core import cli, files, json_files
 from embedtune.core.seeds import generator
 from embedtune.data.corpus import read_queries
 from embedtune.data.passages import open_passages
-from embedtune.models.vector_store import open_store
-from embedtune.retrieval.searcher import DenseSearcher, stored_vectors
+from embedtune.retrieval.rankings import read_rankings
+from embedtune.retrieval.system import SYSTEM
 from stages.running import run
 
 
 def main() -> None:
     """Write data/calibration.json, metrics/calibration.json and two curves."""
     params = load_params()
-    split = params.evaluate.split
-    dev = first_documents(params, "dev")
+    split, name = params.evaluate.split, json_files.read_json(paths.CHOICE)["chosen"]
+    system = json_files.read_json(paths.run(name) / SYSTEM)
+    ids = open_passages(paths.PASSAGES).document_ids
+    dev = first_documents(name, "dev", ids)
     if split == "dev":  # a calibration must not be checked on the questions it was fitted on
         dev, held_out = split_in_halves(dev, generator(params.compare.seed, "calibrate"))
     else:
-        held_out = first_documents(params, split)
+        held_out = first_documents(name, split, ids)
     found = calibrate(dev, held_out, params.calibrate.method, params.calibrate.precision)
-    # a score is the mean inner product of a document's `best_passages` best passages
-    of_scores = {"best_passages": params.evaluate.best_passages} if "method" in found.learned else {}
-    json_files.write_json(paths.CALIBRATION, found.learned | of_scores)
+    # a dense score is the mean inner product of a document's `best_passages` best passages
+    of_scores = {key: system[key] for key in ("best_passages",) if key in system and "method" in found.learned}
+    json_files.write_json(paths.CALIBRATION, {"system": name} | found.learned | of_scores)
     json_files.write_json(paths.CALIBRATION_METRICS, found.held_out)
     for path, curve in ((paths.RELIABILITY, found.reliability), (paths.REJECTION, found.rejection)):
         with files.atomic_file(path) as partial:
@@ -42,15 +43,12 @@ def main() -> None:
     cli.say(f"calibrate: {outcome(found, split, params.calibrate.precision)}")
 
 
-def first_documents(params: Params, split: str) -> Top1:
-    """The tuned model's top document for each question of a split, by exact search."""
+def first_documents(name: str, split: str, ids: list[str]) -> Top1:
+    """A system's top document for each question of a split; `ids` are the documents' ids."""
     queries = read_queries(paths.QUERIES, paths.QRELS, split)
     if not queries:
         return Top1(np.empty(0), np.empty(0, dtype=bool))
-    store, best_of = open_store(paths.embeddings(params.hybrid.model)), params.evaluate.best_passages
-    vectors_of = stored_vectors(store, {split: queries})
-    searcher = DenseSearcher(vectors_of, store.passages, open_passages(paths.PASSAGES), best_of=best_of)
-    return top1_predictions(queries, searcher.rank(queries, 1), searcher.document_ids)
+    return top1_predictions(queries, read_rankings(paths.run(name), split), ids)
 
 
 def outcome(found: Calibrated, split: str, wanted: float) -> str:

@@ -10,7 +10,7 @@ from embedtune.data.convert import CorpusWriter, convert
 from embedtune.data.corpus import write_qrels, write_queries
 from embedtune.data.layouts.opening import open_layout
 from embedtune.data.layouts.rows import BadRows
-from embedtune.data.leaks import find_leaks, without_leaks
+from embedtune.data.leaks import find_leaks, trained_document_counts, without_leaks
 from embedtune.data.splits import complete_splits, shuffle_questions
 from stages.running import run
 
@@ -35,7 +35,9 @@ def main() -> None:
         layout = open_layout(raw, layout_format, language, bad_rows)
         questions, counts = convert(layout, CorpusWriter(corpus_file), bad_rows)
         shares = params.dataset.split_shares.model_dump()
-        splits, split_counts = complete_splits(questions, shares, params.dataset.dev_queries, params.dataset.seed)
+        splits, split_counts = complete_splits(
+            questions, shares, params.dataset.dev_queries, params.dataset.seed, params.dataset.split_by
+        )
         if params.dataset.shuffle_train_questions:
             shuffle_questions(splits["train"], params.dataset.seed)
         leak_counts, leaking = find_leaks(splits, params.dataset.leak_similarity)
@@ -45,9 +47,18 @@ def main() -> None:
         for split, queries in splits.items():
             write_queries(queries_directory, split, queries)
             write_qrels(qrels_directory, split, queries)
-    json_files.write_json(paths.DATA_COUNTS, counts | split_counts | leak_counts)
+    trained = trained_document_counts(splits)
+    json_files.write_json(paths.DATA_COUNTS, counts | split_counts | leak_counts | trained)
     sizes = ", ".join(f"{len(queries)} {split}" for split, queries in splits.items())
     cli.say(f"convert: wrote {counts['documents']} documents to {paths.CORPUS}; questions: {sizes}")
+    for split in ("dev", "test"):
+        if split_counts[f"{split}_queries_from_train"]:
+            moved, share = split_counts[f"{split}_queries_from_train"], trained[f"{split}_share_with_trained_documents"]
+            cli.say(
+                f"convert: {moved} {split} questions are taken from train, by {split_counts['split_by']} "
+                f"(dataset.split_by: {params.dataset.split_by}); {share:.0%} of {split}'s ask for a document that "
+                "training questions ask for too"
+            )
     if leaking:
         what = (
             "removed from train"

@@ -1,50 +1,67 @@
-"""forgetting: measure the base and the tuned model on the general-domain data set (probe), if there is one."""
+"""forgetting: measure the embedding models of system and baseline on the general data set, if there is one."""
+
+from pathlib import Path
 
 from embedtune.config import paths
 from embedtune.config.reading import load_params
 from embedtune.config.schema import Params
 from embedtune.core import cli, json_files
+from embedtune.retrieval.system import SYSTEM, dense_part
 from stages.running import run
 
 
 def main() -> None:
-    """Write metrics/forgetting.json: both models' measures and their difference; {} if there is no probe."""
+    """Write metrics/forgetting.json: both models' measures and their difference; {} if there is nothing to measure."""
     params = load_params()
-    if not (paths.PROBE / "corpus.jsonl").exists():
-        json_files.write_json(paths.FORGETTING, {})
-        cli.say("forgetting: no probe to measure on (probe.source)")
-        return
-    measure(params)
+    models = {role: model_of(name) for role, name in params.release.model_dump().items()}
+    if not (paths.GENERAL_DATA / "corpus.jsonl").exists():
+        nothing("no general data to measure on (general_data.source)")
+    elif models["system"] is None:
+        nothing(f"{params.release.system} (release.system) has no embedding model")
+    elif models["baseline"] in (None, models["system"]):
+        nothing(f"{params.release.system} has no other embedding model than {params.release.baseline} (release)")
+    else:
+        measure(params, models["baseline"], models["system"])
 
 
-def measure(params: Params) -> None:
-    """Measure both models on the probe, and write metrics/forgetting.json."""
+def model_of(system: str) -> Path | None:
+    """The directory of a system's embedding model, if it has one."""
+    dense = dense_part(json_files.read_json(paths.run(system) / SYSTEM))
+    return Path(dense["model"]["path"]) if dense else None
+
+
+def nothing(why: str) -> None:
+    """Write that nothing was measured, and say why."""
+    json_files.write_json(paths.FORGETTING, {})
+    cli.say(f"forgetting: {why}")
+
+
+def measure(params: Params, baseline: Path, system: Path) -> None:
+    """Measure both models on the general data, and write metrics/forgetting.json."""
     from embedtune.comparison.significance import Resampling, paired_differences
     from embedtune.compute.device import encoding_dtype, pick_device  # torch takes seconds to load
     from embedtune.compute.memory import keep_freed_memory
-    from embedtune.evaluation.probe import open_probe
+    from embedtune.evaluation.general_data import open_general_data
     from embedtune.models.encoder import load_encoder
     from embedtune.models.settings import read_settings
     from embedtune.models.tokenization import load_tokenizer
 
-    base, tuned = (paths.model(name) for name in ("base", params.hybrid.model))
-    settings = read_settings(base)
-    probe = open_probe(paths.PROBE, load_tokenizer(base), settings, params.encode.query_max_len)
-    assert probe is not None, "its corpus is there"
+    base = paths.BASE
+    tokenizer, query_max_len = load_tokenizer(base), params.encode.query_max_len
+    general = open_general_data(paths.GENERAL_DATA, tokenizer, read_settings(base), query_max_len)
+    assert general is not None, "its corpus is there"
     device = pick_device()
     keep_freed_memory(device)
     scores = {}
-    for name, directory in (("base", base), ("tuned", tuned)):
+    for role, directory in (("baseline", baseline), ("system", system)):
         encoder = load_encoder(directory, device=device, dtype=encoding_dtype(params.encode.precision, device))
         cutoffs = sorted(set(params.evaluate.cutoffs))
-        scores[name] = probe.score(encoder, batch_tokens=params.encode.batch_tokens, cutoffs=cutoffs)
-    means = {name: {str(m): float(v) for m, v in table.mean().items()} for name, table in scores.items()}
+        scores[role] = general.score(encoder, batch_tokens=params.encode.batch_tokens, cutoffs=cutoffs)
+    means = {role: {str(m): float(v) for m, v in table.mean().items()} for role, table in scores.items()}
     resampling = Resampling(params.compare.confidence, params.compare.resamples, params.compare.seed)
-    change = paired_differences(scores, resampling)["tuned_over_base"]
+    change = paired_differences(scores, resampling)["system_over_baseline"]
     json_files.write_json(paths.FORGETTING, means | {"change": change})
-    cli.say(
-        f"forgetting: wrote metrics/forgetting.json ({len(probe.queries)} questions, {params.hybrid.model} and base)"
-    )
+    cli.say(f"forgetting: wrote {paths.FORGETTING} ({len(general.queries)} questions, {baseline.name}, {system.name})")
 
 
 if __name__ == "__main__":

@@ -1,37 +1,44 @@
-"""lexical: rank documents by BM25 for the questions of dev and of the split to evaluate, and measure the latter."""
+"""lexical: index the documents' words (BM25), rank documents by them and measure the rankings."""
 
 from collections.abc import Iterator
 
 from embedtune.config import paths
 from embedtune.config.reading import load_params
 from embedtune.core import cli, files, json_files
-from embedtune.data.corpus import read_corpus, read_queries
-from embedtune.evaluation.evaluate import evaluate
+from embedtune.data.corpus import read_corpus
+from embedtune.evaluation.evaluate import evaluate, read_asked
 from embedtune.evaluation.per_query import read_slices
 from embedtune.retrieval.bm25 import open_bm25, write_index
-from embedtune.retrieval.rankings import write_rankings
-from embedtune.retrieval.searcher import LexicalSearcher, StoredSearcher
+from embedtune.retrieval.searcher import LexicalSearcher
+from embedtune.retrieval.system import DOCUMENTS, describe_lexical
 from stages.running import run
+
+NAME = "bm25"
 
 
 def main() -> None:
-    """Write the rankings to data/lexical, and data/runs/bm25, metrics/bm25.json and metrics/plots/bm25."""
+    """Write data/lexical (the index), data/runs/bm25, metrics/bm25.json and metrics/plots/bm25."""
     params = load_params()
     split, cutoffs = params.evaluate.split, sorted(set(params.evaluate.cutoffs))
     ids: list[str] = []
-    queries = {name: read_queries(paths.QUERIES, paths.QRELS, name) for name in dict.fromkeys(("dev", str(split)))}
-    depth = max(params.lexical.depth, *cutoffs)
     with files.atomic_directory(paths.LEXICAL) as target:
         write_index(target, texts(ids), params.lexical.tokenizer, params.lexical.k1, params.lexical.b)
-        index = open_bm25(target)
-        rankings = {name: LexicalSearcher(index, ids).rank(some, depth) for name, some in queries.items()}
-        for name, ranked in rankings.items():
-            write_rankings(target, name, ranked)
-    searcher, groups = StoredSearcher(rankings, queries, ids), read_slices(paths.SLICES)
-    run_to, plots_to = paths.run("bm25"), paths.plots("bm25")
-    _, means = evaluate("bm25", searcher, queries[split], cutoffs, groups, run=run_to, plots=plots_to, depth=depth)
-    json_files.write_json(paths.metrics("bm25"), means)
-    cli.say(f"lexical: wrote {paths.metrics('bm25')} ({len(queries[split])} {split} queries, {len(ids)} documents)")
+        json_files.write_json(target / DOCUMENTS, ids)
+    queries = read_asked(paths.QUERIES, paths.QRELS, split)
+    _, means = evaluate(
+        NAME,
+        LexicalSearcher(open_bm25(paths.LEXICAL), ids),
+        queries,
+        split,
+        cutoffs,
+        read_slices(paths.SLICES),
+        depth=params.evaluate.depth,
+        system=describe_lexical(paths.LEXICAL),
+        run=paths.run(NAME),
+        plots=paths.plots(NAME),
+    )
+    json_files.write_json(paths.metrics(NAME), means)
+    cli.say(f"lexical: wrote {paths.metrics(NAME)} ({len(queries[split])} {split} queries, {len(ids)} documents)")
 
 
 def texts(ids: list[str]) -> Iterator[str]:
@@ -42,4 +49,4 @@ def texts(ids: list[str]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    run(main, "lexical")
+    run(main, "lexical", "evaluate")

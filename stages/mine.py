@@ -21,7 +21,7 @@ def main() -> None:
     """Write data/mined/<round>.jsonl, a readable sample of it, metrics/mining/<round>.json and a plot of score gaps."""
     params = load_params()
     name = sys.argv[1]
-    corpus, store = paths.CORPUS, open_store(paths.embeddings(params.rounds[name]))
+    corpus, store = paths.CORPUS, open_store(paths.embeddings(params.rounds[name].start))
     recipe = MiningSettings(**params.mine.model_dump(exclude={"positive_passage"}))
     passages = open_passages(paths.PASSAGES)
     splits = {split: read_queries(paths.QUERIES, paths.QRELS, split) for split in SPLITS}

@@ -1,44 +1,49 @@
-"""release: the fine-tuned model with its model card, gate verdict and score calibration, ready to load or to push."""
+"""release: the system that dev chose, with its card, the gate's verdict and its calibration, ready to load or push."""
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from embedtune.comparison.card import Facts, Results, card
+from embedtune.comparison.choice import sentence
 from embedtune.comparison.release import training_history, write_release
 from embedtune.config import paths
 from embedtune.config.reading import load_params
 from embedtune.config.schema import Params
 from embedtune.core import cli, files, json_files
 from embedtune.models.settings import read_settings
+from embedtune.retrieval.system import SYSTEM, dense_part
 from stages.running import run
 
 
 def main() -> None:
-    """Write models/release: the model (hard-linked if possible), README.md, calibration.json and gate.json."""
+    """Write models/release: the model (hard-linked if possible), system.json, README.md, calibration and verdict."""
     params = load_params()
-    tuned = params.hybrid.model
-    comparison = json_files.read_json(paths.COMPARISON)
-    gains = comparison["pairs"][f"{tuned}_over_base"]
+    choice, comparison = json_files.read_json(paths.CHOICE), json_files.read_json(paths.COMPARISON)
+    system, baseline, chosen = params.release.system, params.release.baseline, choice["chosen"]
+    gains = comparison["pairs"][f"{system}_over_{baseline}"]
     found = Results(
         data=json_files.read_json(paths.DATA_COUNTS),
-        base={measure: comparison[measure]["base"] for measure in gains},
-        tuned={measure: comparison[measure][tuned] for measure in gains},
-        intervals=comparison["intervals"][tuned],
+        baseline={measure: comparison[measure][baseline] for measure in gains},
+        system={measure: comparison[measure][system] for measure in gains},
+        intervals=comparison["intervals"][system],
         gains=gains,
         calibration=json_files.read_json(paths.CALIBRATION),
         calibrated=json_files.read_json(paths.CALIBRATION_METRICS),
     )
-    text = card(facts(params), read_settings(paths.model(tuned)), found)
+    description = json_files.read_json(paths.run(chosen) / SYSTEM)
+    dense = dense_part(description)
+    model = Path(dense["model"]["path"]) if dense else None
+    text = card(facts(params, choice, model), description, read_settings(model) if model else None, found)
+    beside = [paths.CALIBRATION, paths.VERDICT, paths.run(chosen) / SYSTEM]
     with files.atomic_directory(paths.RELEASE) as target:
-        write_release(paths.model(tuned), target, text, [paths.CALIBRATION, paths.VERDICT])
-    cli.say(f"release: wrote {paths.RELEASE} ({tuned}); `embedtune publish NAME/REPOSITORY` pushes it to a hub")
+        write_release(model, target, text, beside)
+    cli.say(f"release: wrote {paths.RELEASE} ({chosen}); `embedtune publish NAME/REPOSITORY` pushes it to a hub")
 
 
-def facts(params: Params) -> Facts:
-    """The facts on the model card, from the parameters and the metrics of a mixture."""
-    name, mixing = params.hybrid.model, params.mix.get(params.hybrid.model)
-    mixed = (mixing.model, json_files.read_json(paths.training_metrics(name))["share"]) if mixing else None
+def facts(params: Params, choice: dict[str, Any], model: Path | None) -> Facts:
+    """The facts on the card, from the parameters and the metrics of a mixture; `model` is the released one."""
     data_on_hub, model_on_hub = params.dataset.source == "mldr", "/" in params.model.name
     sections = {
         "model": params.model,
@@ -46,10 +51,15 @@ def facts(params: Params) -> Facts:
         "rounds": params.rounds,
         "mine": params.mine,
         "train": params.train,
-        "mix": params.mix,
+        "mixtures": params.mixtures,
+        "fusions": params.fusions,
     }
     return Facts(
         path=str(paths.RELEASE),
+        system=params.release.system,
+        baseline=params.release.baseline,
+        chosen=choice["chosen"],
+        choice=sentence(choice),
         base_model=params.model.name,
         base_revision=params.model.revision if model_on_hub else None,
         data=params.dataset.repository if data_on_hub else f"{params.dataset.source} data",
@@ -58,9 +68,17 @@ def facts(params: Params) -> Facts:
         revision=params.dataset.revision if data_on_hub else None,
         split=params.evaluate.split,
         confidence=params.compare.confidence,
-        origin=training_history(name, params.rounds, mixed, params.train.method, params.train.num_train_epochs),
-        params=TypeAdapter(dict[str, Any]).dump_python(sections, mode="json"),
+        origin=origin(params, model.name) if model else "",
+        params=TypeAdapter(dict[str, Any]).dump_python(sections, mode="json", by_alias=True),
     )
+
+
+def origin(params: Params, model: str) -> str:
+    """How an embedding model was trained, in sentences."""
+    mixture = params.mixtures.get(model)
+    mixed = (mixture.model, json_files.read_json(paths.training_metrics(model))["weight"]) if mixture else None
+    starts = {name: stage.start for name, stage in params.rounds.items()}
+    return training_history(model, starts, mixed, params.train.method, params.train.num_train_epochs)
 
 
 if __name__ == "__main__":

@@ -6,17 +6,25 @@ dvc.lock each time, so it is not one: `make repro` and `make report` write it ag
 
 from typing import Any
 
+from embedtune.comparison.comparison import table
 from embedtune.comparison.gate import failures
 from embedtune.comparison.report import provenance
 from embedtune.comparison.report.charts import series_styles
-from embedtune.comparison.report.content import FEW, charts_of, read_plots, summary_content, with_signs
+from embedtune.comparison.report.content import (
+    FEW,
+    charts_of,
+    read_plots,
+    summary_content,
+    trained_documents,
+    with_signs,
+)
 from embedtune.comparison.report.findings import Collection, changed_questions, open_system, score_histograms
 from embedtune.comparison.report.render import page, summary
 from embedtune.compute.costs import cost_of
 from embedtune.config import paths
 from embedtune.config.places import located_rules
 from embedtune.config.reading import load_params
-from embedtune.config.schema import BESIDE, Params
+from embedtune.config.schema import BM25, Params, embedding_models
 from embedtune.core import cli, files, json_files
 from embedtune.data.corpus import read_queries
 from embedtune.data.passages import open_passages
@@ -26,18 +34,14 @@ from stages.running import run
 
 
 def main() -> None:
-    """Write metrics/report.html and metrics/report.md."""
+    """Write metrics/report.html and metrics/report.md, and print the comparison."""
     params = load_params()
     verdict, counts = json_files.read_json(paths.VERDICT), json_files.read_json(paths.DATA_COUNTS)
-    content: dict[str, Any] = summary_content(
-        json_files.read_json(paths.COMPARISON),
-        params.hybrid.model,
-        params.compare.confidence,
-        verdict,
-        located_rules(failures(verdict)),
-    )
-    split = params.evaluate.split
+    comparison, split = json_files.read_json(paths.COMPARISON), params.evaluate.split
+    stopped = located_rules(failures(verdict))
+    content: dict[str, Any] = summary_content(comparison, params.compare.confidence, verdict, stopped)
     content |= {"split": split, "questions": f"{counts[f'{split}_queries']:,}"}
+    content |= {"documents_trained": trained_documents(counts, split)}
     with files.atomic_file(paths.REPORT_SUMMARY) as partial:
         partial.write_text(summary(content), encoding="utf-8")
     forgetting = json_files.read_json(paths.FORGETTING)
@@ -52,33 +56,43 @@ def main() -> None:
     }
     with files.atomic_file(paths.REPORT_PAGE) as partial:
         partial.write_text(page(content), encoding="utf-8")
+    print(table(comparison, verdict["baseline"], verdict["system"], f"{split} ({paths.COMPARISON})"), flush=True)
+    print(verdict["choice"])
+    if verdict["rules"]:
+        print("\n  ".join([f"gate: {'open' if verdict['passed'] else 'shut'} ({paths.VERDICT})", *stopped]))
     cli.say(f"report: wrote {paths.REPORT_PAGE} and {paths.REPORT_SUMMARY}")
 
 
 def details(params: Params, measure: str) -> dict[str, Any]:
     """The charts, and the questions that gained and lost most in `measure`, for the page."""
-    tuned, split = params.hybrid.model, params.evaluate.split
-    models = ["base", *params.rounds, *params.mix]
+    release, split = params.release, params.evaluate.split
+    known = embedding_models(params.rounds, params.mixtures)
+    models = [name for name in params.systems if name in known]
+    beside = [name for name in params.systems if name not in models]
     passages = open_passages(paths.PASSAGES)
     numbers = {document_id: number for number, document_id in enumerate(passages.document_ids)}
     collection = Collection(read_queries(paths.QUERIES, paths.QRELS, split), passages, paths.CORPUS, numbers)
-    runs = {name: paths.run(name) / RUN for name in (*models, *BESIDE)}
+    runs = {name: paths.run(name) / RUN for name in params.systems}
     systems = [open_system(name, paths.embeddings(name), runs[name], split) for name in models]
-    shown = [system for system in systems if system.name in ("base", tuned)]
+    judged = (release.baseline, release.system)
+    rounds, mixtures = (
+        [name for name in params.systems if name in defined] for defined in (params.rounds, params.mixtures)
+    )
     plots = read_plots(
         paths.PLOTS,
-        systems=[*models, *BESIDE],
-        rounds=list(params.rounds),
-        mixtures=list(params.mix),
-        sliced=["base", tuned, BESIDE[0]],
+        systems=params.systems,
+        rounds=rounds,
+        mixtures=mixtures,
+        sliced=list(dict.fromkeys([*judged, *(name for name in params.systems if name == BM25)])),
         reliability=paths.RELIABILITY,
         rejection=paths.REJECTION,
     )
-    histograms = score_histograms(shown, collection, params.compare.seed)
-    mixtures = {name: json_files.read_json(paths.training_metrics(name)) for name in params.mix}
-    scores = {name: read_scores(paths.run(name) / PER_QUERY)[measure] for name in ("base", tuned)}
-    charts = list(charts_of(plots, histograms, mixtures, series_styles(models, BESIDE), measure))
-    return {"charts": charts} | changed_questions(systems, runs, scores, tuned, collection)
+    histograms = score_histograms([s for s in systems if s.name in judged], collection, params.compare.seed)
+    mixed = {name: json_files.read_json(paths.training_metrics(name)) for name in mixtures}
+    before, after = (read_scores(paths.run(name) / PER_QUERY)[measure] for name in judged)
+    charts = list(charts_of(plots, histograms, mixed, series_styles(models, beside), measure))
+    last = next((name for name in reversed(judged) if name in models), models[-1] if models else "")
+    return {"charts": charts} | changed_questions(systems, runs, before, after, last, collection)
 
 
 def what_was_run(params: Params) -> dict[str, str]:
@@ -90,7 +104,7 @@ def what_was_run(params: Params) -> dict[str, str]:
     }
     if params.dataset.source == "mldr":
         found["data"] += f", {params.dataset.repository} {params.dataset.language}, {params.dataset.revision}"
-    for name in (*params.rounds, *params.mix):
+    for name in (*params.rounds, *params.mixtures):
         parameters = json_files.read_json(paths.training_metrics(name))["parameters"]
         found[f"model {name}"] = provenance.size_of(paths.model(name), parameters)
     for name in params.rounds:

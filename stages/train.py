@@ -34,7 +34,7 @@ def main() -> None:
     """Write models/<round>, metrics/training/<round>.json and the loss curve."""
     params = load_params()
     name = sys.argv[1]
-    base = paths.model(params.rounds[name])
+    base = paths.model(params.rounds[name].start)
     settings = read_settings(base)
     check_length("query_max_len", params.train.query_max_len, settings)
     check_length("passage_max_len", params.train.passage_max_len, settings)

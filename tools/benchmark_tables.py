@@ -82,7 +82,7 @@ def methods_table(chinese: bool) -> str:
 
 
 WAYS = {
-    "head": ("positive: the head of its document", "正例：文档开头"),
+    "first": ("positive: the first passage of its document", "正例：文档开头"),
     "best": ("positive: the base model's choice (`best`)", "正例：基础模型所选（`best`）"),
     "bm25": ("positive: BM25's choice, as shipped (`bm25`)", "正例：BM25 所选，默认（`bm25`）"),
     "fused": ("positive: both together (`fused`)", "正例：两者合选（`fused`）"),

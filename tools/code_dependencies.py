@@ -25,8 +25,8 @@ STAGE = re.compile(r"^  (\w+):\n(?:    .*\n|\n)+", re.MULTILINE)
 
 
 def file_of(stage: str) -> str:
-    """The name of a stage's file in stages/: encode_base and encode_mix run what encode runs."""
-    return stage.removesuffix("_base").removesuffix("_mix")
+    """The name of a stage's file in stages/: encode_base and encode_mixture run what encode runs."""
+    return stage.removesuffix("_base").removesuffix("_mixture")
 
 
 def is_wording(path: str) -> bool:

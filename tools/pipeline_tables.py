@@ -24,23 +24,29 @@ STAGES_ZH = {
     "mine": "按先前模型的检索结果，选定正例段落，抽取难负例与随机负例",
     "dev_pool": "选定训练途中评估用的文档池",
     "train": "在该轮挖掘出的数据上微调该轮的起点模型",
-    "mix": "把一轮的权重与基础模型的权重混合，比例由 dev 与 probe 选定",
+    "mixture": "把一轮的权重与基础模型的权重混合，权重由 dev 与通用数据集选定",
     "slices": "按长度与答案位置给待评估的问题分组",
     "index_base": "为基础模型的段落向量建索引",
     "index": "为该轮模型的段落向量建索引",
     "evaluate_base": "用基础模型的向量检索并计算指标",
     "evaluate": "用该轮模型的向量检索并计算指标",
-    "lexical": "按词检索（BM25）并计算指标",
-    "hybrid": "以两种方式融合模型与按词检索的结果",
-    "compare": "并列比较所有系统与各轮，给出每个差值的把握，并判定闸门",
-    "probe": "需要时，备好通用数据集，用以察看微调遗忘了什么",
-    "calibrate": "在 dev 上学习微调后分数的含义，并加以检验",
-    "forgetting": "需要时，在通用数据集上测量基础模型与微调后的模型",
-    "release": "把微调后的模型连同模型卡与分数校准放进 models/release",
+    "lexical": "为文档的词建索引（BM25），按词检索并计算指标",
+    "fuse": "融合模型与按词检索的结果，并计算指标",
+    "choose": "在 dev 上决定发布微调后的系统还是基准系统",
+    "gate": "按 gate 一节的规则，对照基准系统评判待发布的系统",
+    "compare": "并列比较所有系统与各轮，给出每个差值的把握",
+    "general_data": "需要时，备好通用数据集，用以察看微调遗忘了什么",
+    "calibrate": "在 dev 上学习所发布系统的分数的含义，并加以检验",
+    "forgetting": "需要时，在通用数据集上测量两个系统的模型",
+    "release": "把 dev 选定的系统连同说明卡与分数校准放进 models/release",
     "report": "把结果写成一页报告（metrics/report.html，git 与 DVC 都不收）与摘要",
 }
 
-EXAMPLES = {"${rounds}": "finetuned", "${mix}": "mixed"}  # a name from each list that stages are repeated for
+EXAMPLES = {
+    "${rounds}": "finetuned",
+    "${mixtures}": "mixed",
+    "${fusions}": "hybrid_scores",
+}  # a name from each list that stages are repeated for
 
 
 def stages_table(chinese: bool) -> str:
@@ -48,7 +54,7 @@ def stages_table(chinese: bool) -> str:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     rows = []
     for name, whole in stages.items():
-        if name.endswith("_mix"):  # encode, index and evaluate, of mixtures
+        if name.endswith("_mixture"):  # encode, index and evaluate, of mixtures
             continue
         stage = whole.get("do", whole)
         key = EXAMPLES.get(str(whole.get("foreach")), "base")
@@ -109,7 +115,7 @@ def systems_table(chinese: bool) -> str:
         gain = pairs.get(f"{name}_over_base", {}).get("ndcg@10")
         row += [
             f"{gain['difference']:+.3f} ({gain['low']:+.3f} … {gain['high']:+.3f})" if gain else "",
-            f"{gain['p_value']:.4f}" if gain else "",
+            f"{gain['p_corrected']:.4f}" if gain else "",
             f"{gain['wins']} / {gain['losses']} / {gain['ties']}" if gain else "",
         ]
         rows.append(row)

@@ -22,9 +22,8 @@ ON_A_CPU = {
     "slices": "`slices`",
     "lexical": "`lexical`",
     "evaluate": "`evaluate_base`, `evaluate@finetuned`, each",
-    "hybrid": "`hybrid`",
 }
-SEARCHING = ("mine", "evaluate", "hybrid")  # on the GPU, where there is one
+SEARCHING = ("mine", "evaluate")  # on the GPU, where there is one
 
 
 def forward_flops(tokens: float) -> float:

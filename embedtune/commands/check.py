@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
         ("dataset.path", params.dataset.path),
         ("model.path", params.model.path),
         ("reranker.path", params.reranker.path),
-        ("probe.path", params.probe.path),
+        ("general_data.path", params.general_data.path),
     ):
         if not Path(dependency).exists():
             problems.add(f"{given.file}: {key}", f"{dependency} does not exist; give a directory or a file")

@@ -57,9 +57,13 @@ def text_at(revision: str, path: Path) -> str:
 
 
 def what_was_run(revision: str) -> tuple[str, str]:
-    """The model that was evaluated at a revision (hybrid.model), and its split (evaluate.split), by params.yaml."""
+    """The system that was judged at a revision (release.system), and its split (evaluate.split), by params.yaml.
+
+    At revisions before systems had their section, it is the model that hybrid.model named.
+    """
     params = yaml.safe_load(text_at(revision, paths.PARAMS))
-    return params.get("hybrid", {}).get("model", "finetuned"), params["evaluate"]["split"]
+    system = params["release"]["system"] if "release" in params else params.get("hybrid", {}).get("model", "finetuned")
+    return system, params["evaluate"]["split"]
 
 
 def locked_hash(revision: str, path: Path) -> str | None:
@@ -144,7 +148,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="embedtune compare", description="Compare two runs question by question.")
     parser.add_argument("first", help="a git revision, a DVC experiment, or workspace")
     parser.add_argument("second", help="the same")
-    parser.add_argument("--system", help="a model, bm25, hybrid_ranks or hybrid_scores; by default each hybrid.model")
+    parser.add_argument("--system", help="one of systems in params.yaml; by default each release.system")
     parser.add_argument("--second-system", metavar="SYSTEM", help="that of the second revision, where it is another")
     parser.add_argument("--questions", type=int, default=3, metavar="N", help="list N questions that gained and lost")
     parser.add_argument("--json", action="store_true", help="print JSON, with the scores of every question")

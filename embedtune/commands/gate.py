@@ -24,8 +24,10 @@ def main(arguments: list[str]) -> None:
     params = load_params()
     if not paths.VERDICT.exists():
         raise EmbedTuneError(f"{paths.VERDICT}: no such file; run `dvc repro`")
-    check_fresh("compare")
-    stopped = located_rules(failures(json_files.read_json(paths.VERDICT)))
-    if stopped:
-        raise EmbedTuneError("the gate is shut:\n  " + "\n  ".join(stopped))
+    check_fresh("gate")
+    verdict = json_files.read_json(paths.VERDICT)
+    if not verdict["passed"]:
+        reasons = [verdict["choice"], *located_rules(failures(verdict))]
+        raise EmbedTuneError("the gate is shut:\n  " + "\n  ".join(reasons))
+    print(verdict["choice"])
     print(f"the gate is open: {len(params.gate)} of {len(params.gate)} rules are met")

@@ -69,9 +69,10 @@ def check_gate() -> None:
     found, params = json_files.read_json(RELEASE / VERDICT.name), load_params()
     asked = {name: [round(rule.min_gain, 6), round(rule.confidence, 6)] for name, rule in params.gate.items()}
     judged = {name: [rule["min_gain"], rule["confidence"]] for name, rule in found["rules"].items()}
-    if (params.hybrid.model, asked) != (found["model"], judged):
+    release = params.release
+    if (release.system, release.baseline, asked) != (found["system"], found["baseline"], judged):
         raise EmbedTuneError(
-            f"the gate judged another model, or by other rules, than {PARAMS} now names; run `dvc repro`"
+            f"the gate judged other systems, or by other rules, than {PARAMS} now names; run `dvc repro`"
         )
     if not found["passed"]:
         raise EmbedTuneError("the gate is shut (`make gate` says why); --although-the-gate-is-shut pushes all the same")

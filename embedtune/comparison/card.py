@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # only annotations need these; `_metadata` imports huggingfac
     from huggingface_hub import ModelCardData
 
     from embedtune.models.settings import Settings
+    from embedtune.retrieval.system import Description
 
 LIBRARY = "sentence-transformers"
 
@@ -20,14 +21,19 @@ LIBRARY = "sentence-transformers"
 class Facts:
     """What the card says about the run.
 
-    `path`: the model's directory, as the usage examples load it. `base_model` and `base_revision`: the model that was
-    fine-tuned and its revision on the hub (None for a model from elsewhere). `data`: the data set's name. `repository`,
-    `language` and `revision`: those of a data set on the hub, None for other data. `split`: the evaluated split.
-    `confidence`: the level of the intervals, 0 to 1. `origin`: sentences on how the model was trained. `params`:
-    sections of params.yaml.
+    `path`: the release's directory, as the usage examples load it. `system` and `baseline`: the names of the two
+    systems that were judged. `chosen`: the one of them that is released. `choice`: the sentence on why. `base_model`
+    and `base_revision`: the model that was fine-tuned and its revision on the hub (None for a model from elsewhere).
+    `data`: the data set's name. `repository`, `language` and `revision`: those of a data set on the hub, None for other
+    data. `split`: the evaluated split. `confidence`: the level of the intervals, 0 to 1. `origin`: sentences on how the
+    model was trained, "" without a model. `params`: sections of params.yaml.
     """
 
     path: str
+    system: str
+    baseline: str
+    chosen: str
+    choice: str
     base_model: str
     base_revision: str | None
     data: str
@@ -44,40 +50,44 @@ class Facts:
 class Results:
     """What was measured.
 
-    `data`: counts of the data set. By measure: the means of `base` and `tuned`, the `intervals` of the tuned model's
-    means, and its `gains` over base (see significance.py). `calibration` and its evaluation `calibrated`: see
+    `data`: counts of the data set. By measure: the means of `baseline` and `system`, the `intervals` of the system's
+    means, and its `gains` over the baseline (see significance.py). `calibration` and its evaluation `calibrated`: see
     calibration.py.
     """
 
     data: Mapping[str, Any]
-    base: Mapping[str, float]
-    tuned: Mapping[str, float]
+    baseline: Mapping[str, float]
+    system: Mapping[str, float]
     intervals: Mapping[str, Mapping[str, float]]
     gains: Mapping[str, Mapping[str, float]]
     calibration: Mapping[str, Any]
     calibrated: Mapping[str, Any]
 
 
-def card(facts: Facts, settings: Settings, found: Results) -> str:
-    """The text of the card: YAML metadata, then Markdown."""
+def card(facts: Facts, description: Description, settings: Settings | None, found: Results) -> str:
+    """The text of the card: YAML metadata, then Markdown.
+
+    `description` is the released system's (see system.py), and `settings` are those of its model; None without one.
+    """
     name = f"embedtune-{facts.base_model.split('/')[-1]}"
     percent = f"{100 * facts.confidence:g} %"
     rows = [
-        f"| {measure} | {found.base[measure]:.4f} | {found.tuned[measure]:.4f} ({own['low']:.3f} to {own['high']:.3f}) "
+        f"| {measure} | {found.baseline[measure]:.4f} "
+        f"| {found.system[measure]:.4f} ({own['low']:.3f} to {own['high']:.3f}) "
         f"| {gain['difference']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f}) |"
         for measure, own, gain in ((m, found.intervals[m], found.gains[m]) for m in found.gains)
     ]
     revision = f" (revision `{facts.revision}`)" if facts.revision else ""
     base_revision = f" (revision `{facts.base_revision}`)" if facts.base_revision else ""
     lines = [
-        *("---", _metadata(facts, name, found.tuned).to_yaml().strip(), "---", ""),
-        *(f"# {name}", ""),
+        *("---", _metadata(facts, name, found).to_yaml().strip(), "---", ""),
+        *(f"# {name}", "", facts.choice, ""),
         f"`{facts.base_model}`{base_revision} fine-tuned for retrieval with embedtune on {facts.data}{revision}: "
         f"{found.data['train_queries']:,} training questions, {found.data['documents']:,} documents. {facts.origin}",
         *("", f"## Measured on {found.data[f'{facts.split}_queries']:,} {facts.split} questions", ""),
-        f"| measure | base | this model ({percent} interval) | gain ({percent} interval) |",
+        f"| measure | {facts.baseline} | {facts.system} ({percent} interval) | gain ({percent} interval) |",
         *("| --- | --- | --- | --- |", *rows, ""),
-        *("## Use", "", *_usage(settings, facts.path), ""),
+        *("## Use", "", *_system_usage(description, facts), *(_usage(settings, facts.path) if settings else []), ""),
         *("## What a score means", "", *_scores(found.calibration, found.calibrated, facts), ""),
         *("## Parameters", "", "<details><summary>params.yaml</summary>", "", "```yaml"),
         yaml.safe_dump(dict(facts.params), allow_unicode=True, sort_keys=False).rstrip(),
@@ -86,9 +96,10 @@ def card(facts: Facts, settings: Settings, found: Results) -> str:
     return "\n".join(lines)
 
 
-def _metadata(facts: Facts, name: str, means: Mapping[str, float]) -> ModelCardData:
+def _metadata(facts: Facts, name: str, found: Results) -> ModelCardData:
     from huggingface_hub import EvalResult, ModelCardData
 
+    means = found.system if facts.chosen == facts.system else found.baseline
     results = [
         EvalResult(
             task_type="information-retrieval",
@@ -113,6 +124,22 @@ def _metadata(facts: Facts, name: str, means: Mapping[str, float]) -> ModelCardD
         model_name=name,
         eval_results=results,
     )
+
+
+def _system_usage(description: Description, facts: Facts) -> list[str]:
+    """How to rank with the whole system, where it is more than its embedding model."""
+    if description["kind"] == "dense":
+        return []
+    if description["kind"] == "lexical":
+        what = "It is a search by words (BM25) and has no embedding model."
+    elif description["by"] == "ranks":
+        what = "It fuses the ranks of the embedding model below with those of a search by words (BM25)."
+    else:
+        what = (
+            "It adds the scores of the embedding model below and of a search by words (BM25), each scaled to 0 to 1; "
+            f"the model's weigh {description['weight']:g}."
+        )
+    return [f"{what} `system.json` says how; in the project, `embedtune rank QUESTION` ranks with it.", ""]
 
 
 def _usage(settings: Settings, path: str) -> list[str]:
@@ -152,12 +179,12 @@ def _scores(calibration: Mapping[str, Any], calibrated: Mapping[str, Any], facts
         if calibration["method"] == "platt"
         else "interpolate `probabilities` over `scores`"
     )
-    count = calibration["best_passages"]
-    score = "its best passage's" if count == 1 else f"the mean of its {count} best passages'"
+    count = calibration.get("best_passages")
+    dense = "its best passage's" if count == 1 else f"the mean of its {count} best passages'"
+    score = f"its score ({dense} inner product with the question)" if count else "its score by the whole system"
     lines = [
         f"`calibration.json`, learned on {calibration['dev_questions']} dev questions, says how likely a question's "
-        f"first document, of all that there are, is right, by its score ({score} inner product with the question): "
-        f"{how}."
+        f"first document, of all that there are, is right, by {score}: {how}."
     ]
     checked = "expected_calibration_error" in calibrated
     if checked:

@@ -1,4 +1,4 @@
-"""The release gate: rules on the gain over the base model that a run must meet to be released.
+"""The release gate: rules on the gain over the baseline that a system must meet to be released.
 
 A rule requires that the gain in a measure, on all questions or on one slice, is at least `min_gain` with a given
 confidence. The lower confidence bound is Gaffke's, which allows for large losses that a small sample may not contain.
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from embedtune.comparison.choice import Choice, is_system, sentence
 from embedtune.comparison.significance import Resampling, resample_blocks
 from embedtune.core.seeds import generator
 
@@ -32,20 +33,28 @@ class Rule:
 
 def judge(
     rules: Mapping[str, Rule],
-    model: str,
-    base: pd.DataFrame,
-    tuned: pd.DataFrame,
+    choice: Choice,
+    system: pd.DataFrame,
+    baseline: pd.DataFrame,
     groups: pd.DataFrame,
     resampling: Resampling,
 ) -> Verdict:
-    """{passed, model, rules: rule -> {gain, at_least, min_gain, confidence, questions, passed}}.
+    """{passed, choice, system, baseline, rules: rule -> {gain, at_least, min_gain, confidence, questions, passed}}.
 
-    A rule's name is a measure, or a measure and a slice such as "ndcg@10 in query_length=0-10". `base` and `tuned` (of
-    `model`) are per-query scores of the same questions; `groups` are the questions' slices (see slices.py). `at_least`
-    is the lower bound on the true gain at the rule's confidence. `gain` is None if the slice has no questions.
+    `system` and `baseline` are per-query scores of the same questions, and `choice` says which of the two dev chose
+    (see choice.py): where it is the baseline, the gate is shut. A rule's name is a measure, or a measure and a slice
+    such as "ndcg@10 in query_length=0-10". `groups` are the questions' slices (see slices.py). `at_least` is the lower
+    bound on the true gain at the rule's confidence. `gain` is None if the slice has no questions.
     """
-    found = {name: _checked(name, rule, tuned - base, groups, resampling) for name, rule in rules.items()}
-    return {"passed": all(outcome["passed"] for outcome in found.values()), "model": model, "rules": found}
+    found = {name: _checked(name, rule, system - baseline, groups, resampling) for name, rule in rules.items()}
+    return {
+        "passed": is_system(choice) and all(outcome["passed"] for outcome in found.values()),
+        "choice": sentence(choice),
+        "system": choice["system"],
+        "baseline": choice["baseline"],
+        "chosen": choice["chosen"],
+        "rules": found,
+    }
 
 
 def _checked(

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def write_release(model: Path, target: Path, card: str, beside: list[Path]) -> None:
+def write_release(model: Path | None, target: Path, card: str, beside: list[Path]) -> None:
     """Write the model, `card` as README.md, and copies of the files `beside` into the directory `target`.
 
-    Weights are hard links where the file system supports them, so that they take disk space once.
+    Weights are hard links where the file system supports them, so that they take disk space once. `model` is None for a
+    system that has no model, such as a search by words.
     """
-    shutil.copytree(model, target, dirs_exist_ok=True, copy_function=_link, ignore=shutil.ignore_patterns("README.md"))
+    if model:
+        ignored = shutil.ignore_patterns("README.md")
+        shutil.copytree(model, target, dirs_exist_ok=True, copy_function=_link, ignore=ignored)
     for file in beside:
         shutil.copy(file, target)
     (target / "README.md").write_text(card, encoding="utf-8")
@@ -25,9 +28,13 @@ def training_history(
 ) -> str:
     """How a model was trained, in sentences: the training rounds from the base model on, and the weight interpolation.
 
+    Of the base model itself it says that it was not trained.
+
     `rounds` maps each round to the model that it starts from. If `name` is a mixture, `mixed` is (the round whose
     weights are interpolated with the base model's, the weight of that round from 0 to 1), otherwise None.
     """
+    if name == "base":
+        return "Its weights are the base model's: none of the training is in them."
     chain = [mixed[0] if mixed else name]
     while rounds[chain[0]] != "base":
         chain.insert(0, rounds[chain[0]])

@@ -8,9 +8,8 @@ resamples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -50,14 +49,17 @@ def check_same_questions(scores: dict[str, pd.DataFrame]) -> None:
             )
 
 
-def intervals_and_differences(scores: dict[str, pd.DataFrame], resampling: Resampling) -> tuple[Intervals, Pairs]:
-    """Confidence intervals of every system's means, and of the difference between every two systems.
+def intervals_and_differences(
+    scores: dict[str, pd.DataFrame], wanted: Sequence[tuple[str, str]], resampling: Resampling
+) -> tuple[Intervals, Pairs]:
+    """Confidence intervals of every system's means, and of the differences between two systems.
 
-    `scores` is system -> per-query scores (rows: questions; columns: measures). Intervals: system -> measure ->
-    {low, high}. Pairs: `later_over_earlier` -> measure -> statistics of the difference, for every pair of systems in
-    the order of `scores`. The statistics are the mean `difference`, `low` and `high`, the two-sided `p_value`, the
-    `wins`, `losses` and `ties` of the later system, and `detectable`: the smallest true difference that this many
-    questions with this variance detect with a power of 0.8 (None if the variance is 0).
+    `scores` is system -> per-query scores (rows: questions; columns: measures). `wanted` are pairs of systems (later,
+    earlier). Intervals: system -> measure -> {low, high}. Pairs: `later_over_earlier` -> measure -> statistics of the
+    difference: the mean `difference`; `low` and `high`, the interval of this comparison alone; the two-sided `p_value`
+    and `p_corrected`, Holm's (1979) for all pairs and measures together; the `wins`, `losses` and `ties` of the later
+    system; and `detectable`: the smallest true difference that this many questions with this variance detect with a
+    power of 0.8 (None if the variance is 0).
 
     Raises EmbedTuneError if the systems were measured on different questions or cutoffs.
     """
@@ -71,17 +73,34 @@ def intervals_and_differences(scores: dict[str, pd.DataFrame], resampling: Resam
     for (name, measure), low, high in zip(cells, lows, highs, strict=True):
         intervals[name][measure] = {"low": float(low), "high": float(high)}
     pairs: Pairs = {}
-    for (i, earlier), (j, later) in combinations(enumerate(names), 2):
-        of_later, of_earlier = (slice(k * len(measures), (k + 1) * len(measures)) for k in (j, i))
+    for later, earlier in wanted:
+        places = (names.index(name) * len(measures) for name in (later, earlier))
+        of_later, of_earlier = (slice(place, place + len(measures)) for place in places)
         differences = values[:, of_later] - values[:, of_earlier]
         found = _differences(differences, means[:, of_later] - means[:, of_earlier], resampling)
         pairs[f"{later}_over_{earlier}"] = dict(zip(measures, found, strict=True))
+    rows = [row for pair in pairs.values() for row in pair.values()]
+    for row, corrected in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+        row["p_corrected"] = corrected
     return intervals, pairs
 
 
 def paired_differences(scores: dict[str, pd.DataFrame], resampling: Resampling) -> Pairs:
-    """Only the pairs of `intervals_and_differences`, without its intervals."""
-    return intervals_and_differences(scores, resampling)[1]
+    """`later_over_earlier` of `intervals_and_differences`, for two systems in the order earlier, later."""
+    earlier, later = scores
+    return intervals_and_differences(scores, [(later, earlier)], resampling)[1]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for their number (Holm 1979), in the same order.
+
+    Rejecting those of at most a has a chance of at most a to reject any true hypothesis, however they depend on each
+    other.
+    """
+    corrected, before = [0.0] * len(p_values), 0.0
+    for place, number in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        before = corrected[number] = max(before, min(1.0, (len(p_values) - place) * p_values[number]))
+    return corrected
 
 
 def _differences(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from embedtune.config.schema import RESAMPLES_BEYOND, RESERVED, GateRule, Params
+from embedtune.config.schema import BASE, BM25, RESAMPLES_BEYOND, RESERVED, GateRule, Params, embedding_models
 from embedtune.core.errors import Problems
 from embedtune.evaluation.slice_names import BOUNDS, group_names
 
@@ -30,21 +30,7 @@ def check_together(params: Params, path: Path, problems: Problems) -> None:
     for key, window in (("hard_ranks", params.mine.hard_ranks), ("random_ranks", params.mine.random_ranks)):
         if window is not None and window[1] is not None and window[0] > window[1]:
             refuse(f"mine.{key}", f"expected the first rank not to be above the last, got {list(window)}")
-    earlier = ["base"]
-    for name, start in params.rounds.items():
-        if name in RESERVED:
-            refuse(f"rounds.{name}", f"{name} is the name of another system; choose another")
-        if start not in earlier:
-            refuse(f"rounds.{name}", f"expected base or an earlier round ({', '.join(earlier)}), got {start}")
-        earlier.append(name)
-    for name, mixing in params.mix.items():
-        if name in (*RESERVED, *params.rounds):
-            refuse(f"mix.{name}", f"{name} is the name of another system; choose another")
-        if mixing.model not in params.rounds:
-            refuse(f"mix.{name}.model", f"expected one of rounds ({', '.join(params.rounds)}), got {mixing.model}")
-    tuned = [*params.rounds, *params.mix]
-    if params.hybrid.model not in tuned:
-        refuse("hybrid.model", f"expected one of rounds and mix ({', '.join(tuned)}), got {params.hybrid.model}")
+    _check_systems(params, refuse)
     for measure in params.compare.measures or ():
         _check_measure("compare.measures", measure, params, refuse)
     _check_resamples("compare.confidence", params.compare.confidence, 2, params, refuse)
@@ -66,6 +52,43 @@ def check_together(params: Params, path: Path, problems: Problems) -> None:
         )
     if params.model.name.startswith((".", "/", "~")):
         refuse("model.name", f"for a model in a directory write `name: local` and `path: {params.model.name}`")
+
+
+def _check_systems(params: Params, refuse: Callable[[str, str], None]) -> None:
+    """Refuse names that two systems share, and systems that are named and not defined."""
+    taken = {*RESERVED}
+    for section, names in (("rounds", params.rounds), ("mixtures", params.mixtures), ("fusions", params.fusions)):
+        for name in names:
+            if name in taken:
+                refuse(f"{section}.{name}", f"{name} is the name of another system; choose another")
+        taken |= {*names}
+    earlier = [BASE]
+    for name, stage in params.rounds.items():
+        if stage.start not in earlier:
+            refuse(
+                f"rounds.{name}.from", f"expected base or an earlier round ({', '.join(earlier)}), got {stage.start}"
+            )
+        earlier.append(name)
+    for name, mixture in params.mixtures.items():
+        if mixture.model not in params.rounds:
+            known = ", ".join(params.rounds)
+            refuse(f"mixtures.{name}.model", f"expected one of rounds ({known}), got {mixture.model}")
+    models = embedding_models(params.rounds, params.mixtures)
+    for name, fusion in params.fusions.items():
+        if fusion.dense not in models:
+            refuse(f"fusions.{name}.dense", f"expected an embedding model ({', '.join(models)}), got {fusion.dense}")
+    defined = [*models, BM25, *params.fusions]
+    for system in params.systems:
+        if system not in defined:
+            refuse("systems", f"{system} is not defined; there are {', '.join(defined)}")
+        if params.systems.count(system) > 1:
+            refuse("systems", f"{system} stands twice")
+            break
+    for role, system in (("system", params.release.system), ("baseline", params.release.baseline)):
+        if system not in params.systems:
+            refuse(f"release.{role}", f"expected one of systems ({', '.join(params.systems)}), got {system}")
+    if params.release.system == params.release.baseline:
+        refuse("release.baseline", f"expected another system than release.system, got {params.release.baseline}")
 
 
 def _check_measure(key: str, measure: str, params: Params, refuse: Callable[[str, str], None]) -> None:

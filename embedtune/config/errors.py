@@ -37,6 +37,11 @@ def explained(errors: pydantic.ValidationError, content: dict[str, Any], schema:
     return messages
 
 
+def _fields(section: type[BaseModel]) -> dict[str, Any]:
+    """A section's fields by the key that params.yaml has for them."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
+
+
 def _value_at(content: Any, keys: list[str]) -> Any:
     for key in keys:
         content = content[key]
@@ -48,9 +53,9 @@ def _resolve(keys: list[str], section: type[BaseModel]) -> tuple[type[BaseModel]
     field: Any = None
     depth = 0
     while depth < len(keys):
-        if keys[depth] not in section.model_fields:
+        if keys[depth] not in _fields(section):
             return section, field, keys[:depth]
-        field = section.model_fields[keys[depth]]
+        field = _fields(section)[keys[depth]]
         inner = field.annotation
         depth += 1
         if get_origin(inner) is dict and depth < len(keys):  # user-chosen names with a section each
@@ -76,7 +81,7 @@ def _expected(field: Any) -> str:
         return "true or false"
     if field.annotation is str:
         return "a text"
-    return "a section with the keys " + ", ".join(field.annotation.model_fields)
+    return "a section with the keys " + ", ".join(_fields(field.annotation))
 
 
 def _nested_metadata(annotation: Any) -> list[Any]:
@@ -84,9 +89,9 @@ def _nested_metadata(annotation: Any) -> list[Any]:
 
 
 def _unknown_key(key: str, section: type[BaseModel]) -> str:
-    close = difflib.get_close_matches(key, section.model_fields, n=1)
+    close = difflib.get_close_matches(key, _fields(section), n=1)
     guess = f"; did you mean '{close[0]}'?" if close else ""
-    return f"unknown key{guess or '; known here: ' + ', '.join(section.model_fields)}"
+    return f"unknown key{guess or '; known here: ' + ', '.join(_fields(section))}"
 
 
 def _wrong_value(value: Any, expected: str) -> str:

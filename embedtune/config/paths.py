@@ -14,20 +14,20 @@ PLOTS = METRICS / "plots"
 RAW = DATA / "raw"
 CORPUS, QUERIES, QRELS, SKIPPED = DATA / "corpus.jsonl", DATA / "queries", DATA / "qrels", DATA / "skipped.jsonl"
 DATA_COUNTS = METRICS / "data.json"
-PASSAGES, SLICES, DEV_POOL, PROBE = DATA / "passages", DATA / "slices.csv", DATA / "dev_pool.npy", DATA / "probe"
-LEXICAL = DATA / "lexical"
+PASSAGES, SLICES, DEV_POOL = DATA / "passages", DATA / "slices.csv", DATA / "dev_pool.npy"
+LEXICAL, GENERAL_DATA = DATA / "lexical", DATA / "general_data"
 
 # models
 BASE, RERANKER, RELEASE = MODELS / "base", MODELS / "reranker", MODELS / "release"
 
 # the results of a run
 RUNS, MINED = DATA / "runs", DATA / "mined"
-COMPARISON, VERDICT, ROUNDS = METRICS / "comparison.json", METRICS / "gate.json", METRICS / "rounds.json"
+COMPARISON, ROUNDS = METRICS / "comparison.json", METRICS / "rounds.json"
+CHOICE, VERDICT = METRICS / "choice.json", METRICS / "gate.json"
 CALIBRATION, CALIBRATION_METRICS = DATA / "calibration.json", METRICS / "calibration.json"
 RELIABILITY, REJECTION = PLOTS / "reliability.csv", PLOTS / "rejection.csv"
 FORGETTING = METRICS / "forgetting.json"
 REPORT_PAGE, REPORT_SUMMARY = METRICS / "report.html", METRICS / "report.md"
-COMPARISON_TABLE = LOGS / "comparison.txt"  # the table that the stage `compare` printed last
 TENSORBOARD = LOGS / "tensorboard"
 
 

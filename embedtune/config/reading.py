@@ -11,6 +11,7 @@ import yaml
 
 from embedtune.config.cross_checks import check_together
 from embedtune.config.errors import explained
+from embedtune.config.renamed import renamed
 from embedtune.config.schema import Params
 from embedtune.core.errors import EmbedTuneError, Problems
 
@@ -22,6 +23,8 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     """
     content = _read_yaml(path)
     problems = Problems()
+    for where, what in renamed(content):
+        problems.add(f"{path}: {where}", what)
     try:
         params = Params.model_validate(content)
     except pydantic.ValidationError as errors:

@@ -7,6 +7,7 @@ cannot show.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -68,6 +69,7 @@ class Dataset(_Section):
     revision: Text
     path: Text
     format: Literal["mldr", "beir", "triplets", "pairs"]
+    split_by: Literal["auto", "document", "question"]
     split_shares: SplitShares
     dev_queries: WholeNumber
     on_bad_row: Literal["fail", "skip"]
@@ -109,11 +111,21 @@ OpenRankWindow = Annotated[
 ]
 
 
-RoundName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_]*$")]
+SystemName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_]*$")]
+
+
+class Round(_Section):
+    """A training round: the model `start` (`from` in params.yaml) whose results it mines and whose weights it tunes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    start: SystemName = Field(alias="from")
+    teacher: Annotated[Literal["none"], Expected("none, the only one so far")]
+
+
 Rounds = Annotated[
-    dict[RoundName, RoundName],
+    dict[SystemName, Round],
     Field(min_length=1),
-    Expected("rounds in lower case, each with the model it starts from, such as {finetuned: base, round2: finetuned}"),
+    Expected("rounds in lower case, such as {finetuned: {from: base, teacher: none}}"),
 ]
 
 
@@ -132,7 +144,7 @@ class Mine(_Section):
     near_duplicate_share: Annotated[
         AboveZeroToOne | None, Expected("a number above 0, at most 1, such as 0.8, or null")
     ]
-    positive_passage: Literal["head", "best", "bm25", "fused", "reranker"]
+    positive_passage: Literal["first", "best", "bm25", "fused", "reranker"]
     positives_per_document: Count
     positive_closeness: Share
     seed: WholeNumber
@@ -206,15 +218,16 @@ class Evaluate(_Section):
     cutoffs: Annotated[
         tuple[Count, ...], Field(min_length=1), Expected("a list of ranks of 1 or more, such as [1, 10, 100]")
     ]
+    depth: Count
     best_passages: Count
     index_search: str
 
 
-BESIDE = ("bm25", "hybrid_ranks", "hybrid_scores")  # systems other than the embedding models
-RESERVED = (  # names that a round or a mixture may not have, since these exist:
-    *("base", *BESIDE, "gain", "gain_standard_error"),  # in metrics/comparison.json
-    *("calibration", "comparison", "data", "forgetting", "gate", "rounds"),  # files in metrics/
-    *("local", "release", "reranker"),  # directories in models/
+BASE, BM25 = "base", "bm25"  # the systems that are always there
+RESERVED = (  # names that no other system may have, since these exist:
+    *(BASE, BM25, "gain", "gain_standard_error"),  # in metrics/comparison.json
+    *("calibration", "choice", "comparison", "data", "forgetting", "gate", "rounds"),  # files in metrics/
+    *("local", "none", "release", "reranker"),  # directories in models/
     *("reliability", "rejection", "training", "mining", "mixing"),  # in metrics/plots/
 )
 
@@ -233,12 +246,35 @@ class Lexical(_Section):
     tokenizer: Literal["bigrams", "jieba"]
     k1: NotNegative
     b: Share
-    depth: Count
 
 
-class Hybrid(_Section):
-    model: Text
+class Fusion(_Section):
+    """A fusion of BM25's rankings with those of the embedding model `dense`, by ranks or by scores."""
+
+    dense: SystemName
+    by: Literal["ranks", "scores"]
+
+
+Fusions = Annotated[
+    dict[SystemName, Fusion],
+    Expected("fusions in lower case, such as {hybrid_scores: {dense: finetuned, by: scores}}, or {} for none"),
+]
+
+
+class Fuse(_Section):
     rank_constant: Count
+
+
+Systems = Annotated[
+    list[SystemName],
+    Field(min_length=2),
+    Expected("a list of two systems or more, such as [base, finetuned, bm25]"),
+]
+
+
+class Release(_Section):
+    system: SystemName
+    baseline: SystemName
 
 
 class Compare(_Section):
@@ -272,22 +308,22 @@ class Calibrate(_Section):
     precision: AboveZeroToOne
 
 
-class Probe(_Section):
+class GeneralData(_Section):
     source: Literal["none", "local"]
     path: Text
     max_tokens: Annotated[int, _AsNumber, Field(ge=8), Expected("a whole number of 8 or more")]
 
 
-class Mixing(_Section):
-    """The round whose weights are interpolated with the base model's, and the interpolation weights of it to try."""
+class Mixture(_Section):
+    """The round whose weights are interpolated with the base model's, and the weights of that round to try."""
 
-    model: Text
-    shares: Annotated[list[Share], Field(min_length=1), Expected("shares from 0 to 1 to try, such as [0, 0.5, 1]")]
+    model: SystemName
+    weights: Annotated[list[Share], Field(min_length=1), Expected("weights from 0 to 1 to try, such as [0, 0.5, 1]")]
 
 
-Mix = Annotated[
-    dict[RoundName, Mixing],
-    Expected("mixtures in lower case, such as {mixed: {model: finetuned, shares: [0, 0.5, 1]}}, or {} for none"),
+Mixtures = Annotated[
+    dict[SystemName, Mixture],
+    Expected("mixtures in lower case, such as {mixed: {model: finetuned, weights: [0, 0.5, 1]}}, or {} for none"),
 ]
 
 
@@ -306,9 +342,17 @@ class Params(_Section):
     index: Index
     evaluate: Evaluate
     lexical: Lexical
-    hybrid: Hybrid
+    mixtures: Mixtures
+    fusions: Fusions
+    fuse: Fuse
+    systems: Systems
+    release: Release
     compare: Compare
     gate: Gate
     calibrate: Calibrate
-    probe: Probe
-    mix: Mix
+    general_data: GeneralData
+
+
+def embedding_models(rounds: Mapping[str, Round], mixtures: Mapping[str, Mixture]) -> list[str]:
+    """The names of all embedding models: base, the rounds and the mixtures."""
+    return [BASE, *rounds, *mixtures]

@@ -16,7 +16,7 @@ from embedtune.core import files, json_files
 from embedtune.core.errors import EmbedTuneError
 
 SPLITS = ("train", "dev", "test")
-PROBE = "probe"  # the only split of a general-domain data set (see evaluation/probe.py)
+GENERAL = "general"  # the only split of a general data set (see evaluation/general_data.py)
 QRELS_HEADER = "query-id\tcorpus-id\tscore"
 
 

@@ -41,6 +41,17 @@ def find_leaks(splits: dict[str, list[Query]], similarity: float) -> tuple[dict[
     return counts, leaking
 
 
+def trained_document_counts(splits: dict[str, list[Query]]) -> dict[str, float]:
+    """How many queries of dev and test have a relevant document that a training query has too, and their share."""
+    trained = {document for query in splits["train"] for document in query.relevant()}
+    counts: dict[str, float] = {}
+    for split in ("dev", "test"):
+        having = sum(not trained.isdisjoint(query.relevant()) for query in splits[split])
+        counts[f"{split}_queries_with_trained_documents"] = having
+        counts[f"{split}_share_with_trained_documents"] = having / max(1, len(splits[split]))
+    return counts
+
+
 def without_leaks(train: list[Query], leaking: set[int]) -> list[Query]:
     """The training queries whose positions are not in `leaking`. Raises ParameterError when none is left."""
     kept = [query for number, query in enumerate(train) if number not in leaking]

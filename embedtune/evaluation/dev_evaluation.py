@@ -23,7 +23,7 @@ from embedtune.retrieval.dense import rank_documents
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Queries, and the documents to rank for them: the dev split with its pool, or a probe.
+    """Queries, and the documents to rank for them: the dev split with its pool, or a general data set.
 
     `name` labels the progress bars. `query_tokens` are complete input sequences (n,), special tokens and instruction
     included. `documents` (m,) are the numbers of the ranked documents. `frame` has the tokens around every passage.

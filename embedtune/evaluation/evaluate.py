@@ -1,34 +1,54 @@
-"""Evaluate a system: rank documents for queries with any searcher, measure the rankings, write what was found."""
+"""Evaluate a system: rank documents with any searcher for dev and for the evaluated split, measure, write it all."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from embedtune.data.corpus import Query
-from embedtune.evaluation.results import write_results
+from embedtune.data.corpus import Query, read_queries
+from embedtune.evaluation.measures import per_query_scores
+from embedtune.evaluation.results import write_plots, write_run_folder
 from embedtune.retrieval.rankings import Rankings
 from embedtune.retrieval.searcher import Searcher
+from embedtune.retrieval.system import Description
+
+DEV = "dev"
+
+
+def read_asked(queries: Path, qrels: Path, split: str) -> dict[str, list[Query]]:
+    """The queries of the evaluated `split`, and those of dev, if there are any; both arguments are directories."""
+    asked = {name: read_queries(queries, qrels, name) for name in dict.fromkeys((DEV, split))}
+    return {name: found for name, found in asked.items() if found or name == split}
 
 
 def evaluate(
     name: str,
     searcher: Searcher,
-    queries: list[Query],
+    queries: Mapping[str, list[Query]],
+    split: str,
     cutoffs: list[int],
     groups: pd.DataFrame,
     *,
+    depth: int,
+    system: Description,
     run: Path,
     plots: Path,
-    depth: int = 0,
-) -> tuple[Rankings, dict[str, float]]:
-    """Rank the documents for the queries, and write the directories `run` and `plots` (see results.py).
+) -> tuple[dict[str, Rankings], dict[str, float]]:
+    """Rank the documents for the queries of each split, and write the directories `run` and `plots` (see results.py).
 
-    `name` is the system's, `groups` are the queries' slices (see slices.py). Rankings have `depth` documents a query,
-    and at least the last of `cutoffs`. Returns them, and measure -> mean over queries. Raises EmbedTuneError if there
-    is no query.
+    `queries` has the evaluated `split`, and dev if there are dev queries. `groups` are the slices of the former (see
+    slices.py). Rankings have `depth` documents a query, and at least the last of `cutoffs`. `system` is the system's
+    description (see system.py). Returns split -> rankings, and measure -> mean over the queries of `split`, with those
+    of dev under dev_<measure>. Raises EmbedTuneError if `split` has no query.
     """
-    rankings = searcher.rank(queries, max(depth, *cutoffs))
     ids = searcher.document_ids
-    return rankings, write_results(name, queries, rankings, ids, cutoffs, groups, run=run, plots=plots)
+    rankings = {part: searcher.rank(asked, max(depth, *cutoffs)) for part, asked in queries.items()}
+    scores = {part: per_query_scores(asked, rankings[part], ids, cutoffs) for part, asked in queries.items()}
+    write_run_folder(run, name, queries[split], rankings, split, ids, scores[split], system, max(cutoffs))
+    write_plots(plots, scores[split], cutoffs, groups)
+    means = {str(measure): float(mean) for measure, mean in scores[split].mean().items()}
+    if DEV in scores:
+        means |= {f"{DEV}_{measure}": float(mean) for measure, mean in scores[DEV].mean().items()}
+    return rankings, means

@@ -15,7 +15,7 @@ from ir_measures import RR, Qrel, R, ScoredDoc, nDCG
 from embedtune.core import files
 from embedtune.core.errors import EmbedTuneError
 from embedtune.data.corpus import Query
-from embedtune.retrieval.rankings import Rankings
+from embedtune.retrieval.rankings import Rankings, cut
 
 CUT_FAMILIES = {"recall": R, "ndcg": nDCG}
 FAMILIES = (*CUT_FAMILIES, "mrr")
@@ -33,6 +33,7 @@ def per_query_scores(
     measures = {f"{name}@{k}": family @ k for k in cutoffs for name, family in CUT_FAMILIES.items()}
     names = {measure: name for name, measure in measures.items()} | {RR: "mrr"}
     qrels = [Qrel(q.id, document, max(0, relevance)) for q in queries for document, relevance in q.judgments.items()]
+    rankings = cut(rankings, max(cutoffs))
     run = [
         ScoredDoc(query.id, document_ids[document], float(score))
         for query, documents, scores in zip(queries, rankings.documents, rankings.scores, strict=True)

@@ -1,45 +1,56 @@
-"""The results of a retrieval system: TREC run, per-query scores, means, curve by cutoff, means by slice."""
+"""The files of a system's results: its description, rankings and per-query scores; curves by cutoff and by slice."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from embedtune.core import files
+from embedtune.core import files, json_files
 from embedtune.data.corpus import Query
-from embedtune.evaluation.measures import per_query_scores, write_curve, write_run
-from embedtune.retrieval.rankings import Rankings
+from embedtune.evaluation.measures import write_curve, write_run
+from embedtune.retrieval.rankings import Rankings, cut, write_rankings
+from embedtune.retrieval.system import SYSTEM
 
 RUN, PER_QUERY = "run.trec", "per_query.csv"  # in the directory of a system's run
 BY_CUTOFF, BY_SLICE = "by_cutoff.csv", "by_slice.csv"  # in the directory of its plots
 
 
-def write_results(
+def write_run_folder(
+    directory: Path,
     name: str,
     queries: list[Query],
-    rankings: Rankings,
+    rankings: Mapping[str, Rankings],
+    split: str,
     document_ids: list[str],
-    cutoffs: list[int],
-    groups: pd.DataFrame,
-    *,
-    run: Path,
-    plots: Path,
-) -> dict[str, float]:
-    """Write the directories `run` (run.trec, per_query.csv) and `plots` (by_cutoff.csv, by_slice.csv).
+    scores: pd.DataFrame,
+    system: Mapping[str, Any],
+    depth: int,
+) -> None:
+    """Write the directory of the system `name`: its description `system`, and its `rankings`, whole, by split.
 
-    `name` is the system's name. `groups` has the slices of each query, index query_id (see slices.py). Returns
-    measure -> mean over the queries. Raises EmbedTuneError if there are no queries.
+    Of the evaluated `split`, whose queries and per-query `scores` are given, it also writes a TREC run of `depth`
+    documents a query, and the scores.
     """
-    scores = per_query_scores(queries, rankings, document_ids, cutoffs)
-    means = {str(measure): float(mean) for measure, mean in scores.mean().items()}
-    with files.atomic_directory(run) as target:
-        write_run(target / RUN, queries, rankings, document_ids, name)
+    with files.atomic_directory(directory) as target:
+        json_files.write_json(target / SYSTEM, system)
+        for part, ranked in rankings.items():
+            write_rankings(target, part, ranked)
+        write_run(target / RUN, queries, cut(rankings[split], depth), document_ids, name)
         scores.to_csv(target / PER_QUERY)
-    with files.atomic_directory(plots) as target:
+
+
+def write_plots(directory: Path, scores: pd.DataFrame, cutoffs: list[int], groups: pd.DataFrame) -> None:
+    """Write the directory of a system's plots: by_cutoff.csv and by_slice.csv, of its per-query scores.
+
+    `groups` has the slices of each query, index query_id (see slices.py).
+    """
+    means = {str(measure): float(mean) for measure, mean in scores.mean().items()}
+    with files.atomic_directory(directory) as target:
         write_curve(target / BY_CUTOFF, means, cutoffs)
         sliced_means(scores, groups).round(6).to_csv(target / BY_SLICE, index=False)
-    return means
 
 
 def sliced_means(scores: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:

@@ -64,14 +64,15 @@ def passage_scorer(
     corpus: Path,
     rerank: Rerank | None = None,
 ) -> PassageScorer:
-    """The function that scores a document's passages for a query; `how` is head, best, bm25, fused or reranker.
+    """The function that scores a document's passages for a query; `how` is first, best, bm25, fused or reranker.
 
-    head scores passages by their position, the first highest. best is the inner product with the query (`query_vectors`
-    (q, d) and `passage_vectors` (p, d), float16). bm25 is BM25 over the passages of all documents that are relevant to
-    some query. fused is the sum of best and bm25, each scaled to 0 to 1 within the document. reranker calls `rerank`.
+    first scores passages by their position, the first highest. best is the inner product with the query
+    (`query_vectors` (q, d) and `passage_vectors` (p, d), float16). bm25 is BM25 over the passages of all documents that
+    are relevant to some query. fused is the sum of best and bm25, each scaled to 0 to 1 within the document. reranker
+    calls `rerank`.
     """
 
-    def head(query: int, document: int) -> NDArray[np.floating]:
+    def first(query: int, document: int) -> NDArray[np.floating]:
         return -np.arange(len(passages.of_document(document)), dtype=np.float32)
 
     def dense(query: int, document: int) -> NDArray[np.floating]:
@@ -80,8 +81,8 @@ def passage_scorer(
         )[0]
         return scores
 
-    if how == "head":
-        return head
+    if how == "first":
+        return first
     if how == "best":
         return dense
     if how == "reranker":

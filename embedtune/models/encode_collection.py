@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from embedtune.compute import distributed
 from embedtune.compute.memory import keep_freed_memory
+from embedtune.core.hashes import content_hash
 from embedtune.data.passages import Passages
 from embedtune.models.encoder import load_encoder
 from embedtune.models.encoding_checkpoints import Fill, encoding_run, fill
@@ -72,4 +73,6 @@ def encode_collection(
             whole = encoding(tokens.__getitem__, lengths, f"{split} queries")
             fill(run, f"{query_part(split)}.npy", len(tokens), encoder.dimension, whole)
         if distributed.is_main():
-            write_description(run, encoder.dimension, [PASSAGES, *map(query_part, queries)])
+            model = {"path": directory.as_posix(), "hash": content_hash(directory)}
+            made_by = {"model": model, "query_max_len": query_max_len}
+            write_description(run, encoder.dimension, [PASSAGES, *map(query_part, queries)], made_by)

@@ -1,6 +1,6 @@
 """Linear interpolation between the weights of two models, with one ratio for all weights.
 
-base + share * (tuned - base), as in LM-Cocktail (Xiao et al. 2023) and WiSE-FT (Wortsman et al. 2022).
+base + weight * (tuned - base), as in LM-Cocktail (Xiao et al. 2023) and WiSE-FT (Wortsman et al. 2022).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Mixture:
             raise EmbedTuneError(f"{base} and {tuned} have different weights, which cannot be mixed")
 
     @torch.no_grad()
-    def set(self, share: float) -> Encoder:
-        """Set the weights in place to base + `share` * (tuned - base), `share` from 0 to 1; return the encoder."""
+    def set(self, weight: float) -> Encoder:
+        """Set the weights in place to base + `weight` * (tuned - base), `weight` from 0 to 1; return the encoder."""
         for name, value in self.encoder.model.state_dict().items():
             if value.is_floating_point():
-                value.copy_(torch.lerp(self.base[name], self.tuned[name], share))
+                value.copy_(torch.lerp(self.base[name], self.tuned[name], weight))
         return self.encoder

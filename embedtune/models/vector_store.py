@@ -1,6 +1,6 @@
 """The vector store: the embeddings of a collection on disk, written by `encode` and read by search.
 
-    <store>/store.json            kind, dimension, and the shards of each part
+    <store>/store.json            kind, dimension, the shards of each part and their hashes, and what made them
     <store>/passages.npy          (p, d) float16, in the order of the passages
     <store>/queries-<split>.npy   (q, d) float16, in the order of the split's file
 
@@ -14,12 +14,14 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.core import json_files
 from embedtune.core.errors import EmbedTuneError
+from embedtune.core.hashes import content_hash
 
 DENSE = "dense"
 STORE, PASSAGES = "store.json", "passages"
@@ -57,10 +59,15 @@ def open_store(directory: Path) -> VectorStore:
     return VectorStore(directory, meta["dimension"], meta["shards"])
 
 
-def write_description(directory: Path, dimension: int, parts: Iterable[str]) -> None:
-    """Write store.json for a directory of dense vectors with one array a part."""
+def write_description(directory: Path, dimension: int, parts: Iterable[str], made_by: Mapping[str, Any]) -> None:
+    """Write store.json for a directory of dense vectors with one array a part.
+
+    `made_by` says how: the model (path and hash) and query_max_len.
+    """
     shards = {part: [f"{part}.npy"] for part in parts}
-    json_files.write_json(directory / STORE, {"kind": DENSE, "dimension": dimension, "shards": shards})
+    hashes = {file: content_hash(directory / file) for files in shards.values() for file in files}
+    description = {"kind": DENSE, "dimension": dimension, "shards": shards, "hashes": hashes, **made_by}
+    json_files.write_json(directory / STORE, description)
 
 
 def query_part(split: str) -> str:

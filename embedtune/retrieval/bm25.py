@@ -16,6 +16,7 @@ import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
+from embedtune.core.hashes import content_hash
 from embedtune.core.json_files import read_json, write_json
 from embedtune.core.progress import bar
 from embedtune.data.corpus import Query
@@ -23,7 +24,7 @@ from embedtune.retrieval.postings import VOCABULARY, hashes, write_postings
 from embedtune.retrieval.rankings import Rankings, rankings_of, tie_order
 from embedtune.retrieval.terms import Terms, lexical_tokenizer
 
-TOKENIZER = "tokenizer.json"
+INDEX = "index.json"  # the tokeniser, and a hash of the other files
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,16 @@ def write_index(
     `tokenizer` is one of terms.py's; `k1` and `b` are BM25's parameters.
     """
     write_postings(directory, texts, lexical_tokenizer(tokenizer), k1, b)
-    write_json(directory / TOKENIZER, {"tokenizer": tokenizer})
+    write_json(directory / INDEX, {"tokenizer": tokenizer, "hash": content_hash(directory)})
 
 
 def open_bm25(directory: Path) -> Index:
     """The index that `write_index` wrote, memory-mapped. Raises EmbedTuneError if there is none."""
-    tokenizer = read_json(directory / TOKENIZER)["tokenizer"]
+    tokenizer = read_json(directory / INDEX)["tokenizer"]
     retriever = bm25s.BM25.load(directory, load_vocab=False, mmap=True, show_progress=False)
-    return Index(lexical_tokenizer(tokenizer), np.load(directory / VOCABULARY, mmap_mode="r"), retriever)
+    for name in ("data", "indices", "indptr"):  # views that are plain arrays: slices of memmap objects are slow
+        retriever.scores[name] = np.asarray(retriever.scores[name])
+    return Index(lexical_tokenizer(tokenizer), np.asarray(np.load(directory / VOCABULARY, mmap_mode="r")), retriever)
 
 
 def temporary_index(texts: Iterable[str], tokenizer: str = "bigrams", k1: float = 1.5, b: float = 0.75) -> Index:

@@ -1,6 +1,6 @@
 """FAISS indexes on disk: built from a factory string in shards, searched from memory-mapped files or on all GPUs.
 
-    <index>/meta.json          factory, dimension, first row of each shard
+    <index>/meta.json          factory, dimension, first row of each shard and its hash
     <index>/shard-000.faiss    an index of consecutive passages
 
 `Flat` has no shards: exact search reads the vectors themselves, block by block (see dense.py). Every other index only
@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from embedtune.core import json_files
 from embedtune.core.errors import ParameterError
+from embedtune.core.hashes import content_hash
 from embedtune.core.progress import bar
 from embedtune.core.seeds import generator
 from embedtune.retrieval.dense import BLOCK_ROWS, GPU_CANDIDATES, CandidateSearch, Vectors
 from embedtune.retrieval.rankings import Rankings
 
 EXACT = "Flat"
+META = "meta.json"
 
 
 def build_index(
@@ -36,9 +38,14 @@ def build_index(
     train the index.
     """
     starts = [] if factory == EXACT else list(range(0, len(vectors), shard_rows))
-    meta = {"factory": factory, "dimension": int(vectors.shape[1]), "shard_starts": starts}
-    json_files.write_json(target / "meta.json", meta)
+    meta: dict[str, Any] = {
+        "factory": factory,
+        "dimension": int(vectors.shape[1]),
+        "shard_starts": starts,
+        "hashes": [],
+    }
     if factory == EXACT:
+        json_files.write_json(target / META, meta)
         return meta
     empty = _trained(vectors, factory, train_rows, seed)
     with bar(total=len(vectors), unit=" passages", desc="index") as progress:
@@ -48,7 +55,10 @@ def build_index(
                 block = vectors[first : min(first + BLOCK_ROWS, start + shard_rows)]
                 shard.add(np.ascontiguousarray(block, dtype=np.float32))
                 progress.update(len(block))
-            faiss.write_index(shard, str(target / f"shard-{number:03d}.faiss"))
+            file = target / f"shard-{number:03d}.faiss"
+            faiss.write_index(shard, str(file))
+            meta["hashes"].append(content_hash(file))
+    json_files.write_json(target / META, meta)
     return meta
 
 
@@ -62,7 +72,7 @@ def open_index(directory: Path, search: str = "", use_gpu: bool = True) -> Candi
     gives at most GPU_CANDIDATES candidates. Otherwise the files are memory-mapped, so that memory holds only the parts
     that searches read.
     """
-    meta = json_files.read_json(directory / "meta.json")
+    meta = json_files.read_json(directory / META)
     if meta["factory"] == EXACT:
         return None
     on_gpu = use_gpu and faiss.get_num_gpus() > 0

@@ -49,6 +49,12 @@ def read_rankings(directory: Path, name: str) -> Rankings:
     return Rankings(documents, np.full(documents.shape, -1, np.int64), np.load(directory / f"{name}-scores.npy"))
 
 
+def cut(rankings: Rankings, depth: int) -> Rankings:
+    """The top `depth` documents of each query."""
+    columns = slice(0, depth)
+    return Rankings(rankings.documents[:, columns], rankings.passages[:, columns], rankings.scores[:, columns])
+
+
 def rankings_of(rows: list[tuple[NDArray[Any], NDArray[Any]]], depth: int) -> Rankings:
     """Rankings from each query's (documents, scores), best first, padded to `depth`; passages are unknown (-1)."""
 

@@ -16,7 +16,7 @@ from embedtune.data.passages import Passages
 from embedtune.models.vector_store import VectorStore
 from embedtune.retrieval.bm25 import Index, rank_by_bm25
 from embedtune.retrieval.dense import CandidateSearch, Vectors, rank_documents
-from embedtune.retrieval.rankings import Rankings
+from embedtune.retrieval.rankings import Rankings, cut
 
 VectorsOf = Callable[[Sequence[Query]], Vectors]
 Fuse = Callable[[Rankings, Rankings, list[str], int], Rankings]
@@ -114,10 +114,7 @@ class StoredSearcher:
 
     def rank(self, queries: Sequence[Query], depth: int) -> Rankings:
         """The top `depth` documents of each query. Raises EmbedTuneError for queries that are not of one split."""
-        split = _split_of(queries, self.queries)
-        found = self.rankings[split]
-        cut = slice(0, depth)
-        return Rankings(found.documents[:, cut], found.passages[:, cut], found.scores[:, cut])
+        return cut(self.rankings[_split_of(queries, self.queries)], depth)
 
 
 def stored_vectors(store: VectorStore, queries: Mapping[str, Sequence[Query]]) -> VectorsOf:

@@ -1,7 +1,7 @@
-"""Interpolate between a base model and its tuned version, to forget less: choose the share of the tuned weights.
+"""Interpolate between a base model and its tuned version, to forget less: choose the weight of the tuned version.
 
-The share is chosen on dev. If several shares cannot be told apart there, the probe (a general-domain data set) decides,
-if there is one.
+The weight is chosen on dev. If several weights cannot be told apart there, the general data set decides, if there is
+one.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ CUTOFF = 10
 
 @dataclass(frozen=True)
 class Sweep:
-    """The measure at every share, and the chosen share.
+    """The measure at every weight, and the chosen weight.
 
-    The columns of `table` are share, in_domain (on dev) and general (on the probe; absent without one).
+    The columns of `table` are weight, in_domain (on dev) and general (on the general data; absent without them).
     """
 
     table: pd.DataFrame
@@ -30,20 +30,20 @@ class Sweep:
 
 def sweep(
     mixture: Mixture,
-    shares: list[float],
+    weights: list[float],
     dev: EvaluationSet,
-    probe: EvaluationSet | None,
+    general: EvaluationSet | None,
     *,
     batch_tokens: int,
     metric: str,
 ) -> Sweep:
-    """Evaluate `metric` at every share (0 to 1) on dev and on the probe, and choose a share.
+    """Evaluate `metric` at every weight (0 to 1) on dev and on the general data, and choose a weight.
 
     `batch_tokens` is the number of tokens in one forward pass. Raises EmbedTuneError if there are no dev queries.
     """
     rows, per_question = [], []
-    for share in shares:
-        encoder = mixture.set(share)
+    for weight in weights:
+        encoder = mixture.set(weight)
 
         def scored(questions: EvaluationSet, encoder: Encoder = encoder) -> pd.Series[float]:
             table = questions.score(encoder, batch_tokens=batch_tokens, cutoffs=[CUTOFF])
@@ -51,11 +51,11 @@ def sweep(
 
         in_domain = scored(dev)
         per_question.append(in_domain.tolist())
-        row = {"share": share, "in_domain": float(in_domain.mean())}
-        rows.append(row | ({"general": float(scored(probe).mean())} if probe else {}))
+        row = {"weight": weight, "in_domain": float(in_domain.mean())}
+        rows.append(row | ({"general": float(scored(general).mean())} if general else {}))
     evaluations = [{"step": float(number), metric: row["in_domain"]} for number, row in enumerate(rows)]
     best = max(range(len(rows)), key=lambda i: rows[i]["in_domain"])
-    if probe:
+    if general:
         near = [best, *indistinguishable_from_best(evaluations, per_question, metric)]
         best = max(near, key=lambda i: rows[i]["general"])
-    return Sweep(pd.DataFrame(rows), shares[best])
+    return Sweep(pd.DataFrame(rows), weights[best])

@@ -88,8 +88,8 @@ def score_by(how: str, world: World) -> PassageScorer:
     return passage_scorer(how, pool.queries, pool.query_vectors, pool.passage_vectors, pool.passages, world.corpus)
 
 
-def head(world: World) -> PassageScorer:
-    return score_by("head", world)
+def first(world: World) -> PassageScorer:
+    return score_by("first", world)
 
 
 def positive(world: World, score: PassageScorer, query: int, document: int) -> int:
@@ -99,7 +99,7 @@ def positive(world: World, score: PassageScorer, query: int, document: int) -> i
 
 def mine_all(world: World, recipe: MiningSettings) -> tuple[list[MinedQuery], list[Row]]:
     """What the mine stage does: (mined, rows of the file)."""
-    mined = list(mine(world.pool, head(world), recipe))
+    mined = list(mine(world.pool, first(world), recipe))
     numbers = used_passages(mined)
     texts = dict(zip(numbers.tolist(), read_texts(world.corpus, world.pool.passages, numbers), strict=True))
     return mined, list(mined_rows(world.pool, mined, texts))

@@ -20,6 +20,10 @@ from tests.loopback_hub import card_problem
 
 FACTS = Facts(
     path="models/release",
+    system="finetuned",
+    baseline="base",
+    chosen="finetuned",
+    choice="finetuned is released: it is better than base on dev.",
     base_model="BAAI/bge-base-zh-v1.5",
     base_revision="abc",
     data="Shitao/MLDR",
@@ -33,8 +37,8 @@ FACTS = Facts(
 )
 FOUND = Results(
     data={"train_queries": 10_000, "documents": 200_000, "test_queries": 800},
-    base={"recall@10": 0.1862, "ndcg@10": 0.1395},
-    tuned={"recall@10": 0.2338, "ndcg@10": 0.1705},
+    baseline={"recall@10": 0.1862, "ndcg@10": 0.1395},
+    system={"recall@10": 0.2338, "ndcg@10": 0.1705},
     intervals={m: {"low": 0.1, "high": 0.3} for m in ("recall@10", "ndcg@10")},
     gains={m: {"difference": 0.031, "low": 0.02, "high": 0.04} for m in ("recall@10", "ndcg@10")},
     calibration={"dev_questions": 200, "threshold": 0.81, "precision_wanted": 0.9, "precision_on_dev": 0.934}
@@ -42,6 +46,7 @@ FOUND = Results(
     calibrated={"questions": 800, "expected_calibration_error": 0.03, "answered": 0.4, "precision": 0.88},
 )
 
+DENSE = {"kind": "dense"}
 LEARNED = {"dev_questions": 99, "method": "isotonic", "best_passages": 1} | {
     "precision_wanted": 0.9,
     "precision_on_dev": 0.934,
@@ -49,7 +54,7 @@ LEARNED = {"dev_questions": 99, "method": "isotonic", "best_passages": 1} | {
 
 
 def test_the_hub_reads_the_metadata(base: Path) -> None:
-    text = card(FACTS, read_settings(base), FOUND)
+    text = card(FACTS, DENSE, read_settings(base), FOUND)
     assert card_problem(text) == ""
     data = ModelCard(text).data
     assert (data.language, data.base_model, data.datasets) == ("zh", "BAAI/bge-base-zh-v1.5", ["Shitao/MLDR"])
@@ -60,10 +65,11 @@ def test_the_hub_reads_the_metadata(base: Path) -> None:
 
 
 def test_the_text_says_what_was_measured_and_how_it_was_made(base: Path) -> None:
-    text = card(FACTS, read_settings(base), FOUND)
+    text = card(FACTS, DENSE, read_settings(base), FOUND)
     for said in (
+        "# embedtune-bge-base-zh-v1.5\n\nfinetuned is released: it is better than base on dev.\n",
         "10,000 training questions, 200,000 documents. Trained in one round (full training, 3 epochs).",
-        "| measure | base | this model (99.5 % interval) | gain (99.5 % interval) |",
+        "| measure | base | finetuned (99.5 % interval) | gain (99.5 % interval) |",
         "| ndcg@10 | 0.1395 | 0.1705 (0.100 to 0.300) | +0.0310 (+0.0200 to +0.0400) |",
         "(revision `abc`)",
         "  query_instruction: 为这个句子",
@@ -78,7 +84,7 @@ def test_the_text_says_what_was_measured_and_how_it_was_made(base: Path) -> None
 
 def test_of_data_and_models_of_ones_own_nothing_is_linked(base: Path) -> None:
     own = replace(FACTS, base_model="sample", base_revision=None, data="local data", repository=None, language=None)
-    data = ModelCard(card(replace(own, revision=None), read_settings(base), FOUND)).data
+    data = ModelCard(card(replace(own, revision=None), DENSE, read_settings(base), FOUND)).data
     assert (data.base_model, data.datasets, data.language) == (None, None, None)
     assert data.eval_results[0].dataset_type == "local data"
 
@@ -109,7 +115,7 @@ def test_what_could_not_be_learned_is_said(
     base: Path, calibration: dict[str, Any], calibrated: dict[str, Any], said: str
 ) -> None:
     found = replace(FOUND, calibration=calibration, calibrated=calibrated)
-    assert said in card(FACTS, read_settings(base), found)
+    assert said in card(FACTS, DENSE, read_settings(base), found)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
@@ -119,7 +125,7 @@ def test_both_snippets_give_the_same_vectors_with_instructions(pooling: str, bas
     released = tmp_path / "release"
     shutil.copytree(base, released)
     write_settings(released, settings, load_backbone(base, torch.float32, torch.device("cpu")).config.hidden_size)
-    text = card(FACTS, settings, FOUND)
+    text = card(FACTS, DENSE, settings, FOUND)
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 2
     scores = []
@@ -131,9 +137,27 @@ def test_both_snippets_give_the_same_vectors_with_instructions(pooling: str, bas
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-3)
 
 
+def test_where_the_baseline_is_released_its_figures_are_the_models(base: Path) -> None:
+    kept = replace(FACTS, chosen="base", choice="base is released, since finetuned is worse on dev.")
+    text = card(kept, DENSE, read_settings(base), FOUND)
+    assert "\n\nbase is released, since finetuned is worse on dev.\n" in text
+    found = {result.metric_type: result.metric_value for result in ModelCard(text).data.eval_results}
+    assert found == {"recall@10": 0.1862, "ndcg@10": 0.1395}
+
+
+def test_of_a_system_that_is_more_than_its_model_the_card_says_how_to_rank(base: Path) -> None:
+    fused = {"kind": "fused", "by": "scores", "weight": 0.85, "dense": DENSE}
+    text = card(FACTS, fused, read_settings(base), FOUND)
+    assert "scaled to 0 to 1; the model's weigh 0.85. `system.json` says how" in text and "SentenceTransformer" in text
+    assert "fuses the ranks" in card(FACTS, fused | {"by": "ranks"}, read_settings(base), FOUND)
+    words = card(replace(FACTS, chosen="bm25", origin=""), {"kind": "lexical"}, None, FOUND)
+    assert "It is a search by words (BM25) and has no embedding model." in words and "```python" not in words
+    assert card_problem(words) == ""
+
+
 def test_a_decoder_is_loaded_as_one() -> None:
     settings = Settings("last_token", True, "Instruct: find\nQuery: ", "", 512)
-    text = card(FACTS, settings, FOUND)
+    text = card(FACTS, DENSE, settings, FOUND)
     assert "from FlagEmbedding import FlagLLMModel" in text and "pooling_method" not in text
     assert r"query_instruction_for_retrieval='Instruct: find\nQuery: '" in text
     assert "query_instruction_format='{}{}'" in text

@@ -12,6 +12,7 @@ import scipy.stats
 
 from embedtune.commands import gate as gate_command
 from embedtune.comparison import gate
+from embedtune.comparison.choice import Choice, choose
 from embedtune.comparison.gate import Rule
 from embedtune.comparison.significance import Resampling
 from embedtune.config import paths
@@ -39,8 +40,13 @@ def systems() -> tuple[pd.DataFrame, pd.DataFrame]:
     return scores(base), scores(base + gains)
 
 
+def chosen(gain: float = 1.0) -> Choice:
+    """What dev chose, where the system is so much better there."""
+    return choose("finetuned", "base", np.array([gain, gain + 0.1]), np.zeros(2), "ndcg@10")
+
+
 def judged(rules: dict[str, Rule], base: pd.DataFrame, tuned: pd.DataFrame) -> gate.Verdict:
-    return gate.judge(rules, "finetuned", base, tuned, GROUPS, RESAMPLING)
+    return gate.judge(rules, chosen(), tuned, base, GROUPS, RESAMPLING)
 
 
 def rule(min_gain: float, confidence: float = 0.95) -> Rule:
@@ -74,13 +80,22 @@ def test_what_is_not_shown_is_stopped_and_guards_let_a_small_loss_pass(
     assert found["rules"][name]["questions"] == 50
 
 
+def test_where_dev_chose_the_baseline_the_gate_is_shut(systems: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    base, tuned = systems
+    for gain, passed in ((1.0, True), (-1.0, False)):
+        found = gate.judge({"ndcg@10": rule(0.0)}, chosen(gain), tuned, base, GROUPS, RESAMPLING)
+        assert (found["passed"], found["rules"]["ndcg@10"]["passed"]) == (passed, True)
+        assert found["choice"].startswith("finetuned is released" if passed else "base is released, since finetuned is")
+        assert (found["system"], found["baseline"]) == ("finetuned", "base")
+
+
 def test_a_slice_with_few_questions_proves_little_and_one_without_any_nothing(
     systems: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     base, _ = systems
     groups = GROUPS.assign(query_length=["40-80" if i < 9 else "0-10" for i in range(200)])
     rules = {"ndcg@10 in query_length=40-80": rule(-0.1), "ndcg@10 in query_length=over_80": rule(-0.9)}
-    found = gate.judge(rules, "finetuned", base, base, groups, RESAMPLING)
+    found = gate.judge(rules, chosen(), base, base, groups, RESAMPLING)
     few, none = found["rules"].values()
     assert (few["questions"], few["gain"], few["passed"]) == (9, 0, False)
     assert (none["questions"], none["gain"], none["passed"]) == (0, None, False)
@@ -135,7 +150,8 @@ def test_the_bound_costs_little_where_there_are_many_questions() -> None:
 
 
 def test_without_rules_the_gate_is_open(systems: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    assert judged({}, *systems) == {"passed": True, "model": "finetuned", "rules": {}}
+    found = judged({}, *systems)
+    assert (found["passed"], found["rules"]) == (True, {})
 
 
 def test_the_message_leads_to_the_line_of_params(

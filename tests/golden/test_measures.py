@@ -199,9 +199,7 @@ def table_of(values: np.ndarray, queries: list[str] | None = None) -> pd.DataFra
 
 
 def compare_two(base: pd.DataFrame, finetuned: pd.DataFrame) -> Comparison:
-    return compare(
-        {"base": base, "finetuned": finetuned}, base="base", tuned="finetuned", resampling=Resampling(0.95, 200, seed=0)
-    )
+    return compare({"base": base, "finetuned": finetuned}, "base", "finetuned", Resampling(0.95, 200, seed=0))
 
 
 def test_means_gain_and_standard_error_equal_scipys() -> None:

@@ -22,7 +22,7 @@ from tests.golden.mining import (
     World,
     best_sentence,
     document_id,
-    head,
+    first,
     make_world,
     many_questions,
     mine_all,
@@ -283,7 +283,7 @@ def test_refusals_are_counted_by_their_reason(single: World) -> None:
         ranking = numpy_ranking(single, query)
         spare = next(rank for rank, d in enumerate(ranking, start=1) if d not in (0, 1, 20, 21, 30, 31, 32))
         recipe = replace(SEARCH, negatives=50, hard_share=1.0, hard_ranks=(1, 40), random_ranks=(spare, spare))
-        mined = list(mine(pool, head(single), recipe))
+        mined = list(mine(pool, first(single), recipe))
         counts = mining_counts(pool, mined, recipe)
         assert counts["refused_relevant_document"] == 2
         assert counts["refused_text_of_relevant_document"] == 2
@@ -294,16 +294,16 @@ def test_refusals_are_counted_by_their_reason(single: World) -> None:
 
 
 @pytest.mark.parametrize("negatives", [1, 5, 25])
-@pytest.mark.parametrize("first", [1, 4, 15])
-def test_random_negatives_are_uniform_over_what_is_left(plain: World, first: int, negatives: int) -> None:
+@pytest.mark.parametrize("rank", [1, 4, 15])
+def test_random_negatives_are_uniform_over_what_is_left(plain: World, rank: int, negatives: int) -> None:
     """Documents outside the first ranks, and the relevant one: none more often than another, nor any passage of one."""
     ranking = numpy_ranking(plain, 0)
-    eligible = [d for d in ranking[first - 1 :] if d != 5]
+    eligible = [d for d in ranking[rank - 1 :] if d != 5]
     if negatives >= len(eligible):
         pytest.fail("the draw would have no choice")
-    recipe = replace(SEARCH, negatives=negatives, hard_share=0.0, random_ranks=(first, None) if first > 1 else None)
+    recipe = replace(SEARCH, negatives=negatives, hard_share=0.0, random_ranks=(rank, None) if rank > 1 else None)
     many = many_questions(plain, 3000 // negatives + 200)
-    mined = list(mine(many.pool, head(many), recipe))
+    mined = list(mine(many.pool, first(many), recipe))
     passages = [negative.passage for row in mined for negative in row.negatives]
     document = plain.pool.passages.document
     assert len(passages) == negatives * len(mined)
@@ -318,7 +318,7 @@ def test_hard_negatives_are_uniform_over_their_ranks(plain: World) -> None:
     ranking = numpy_ranking(plain, 0)
     window = [rank for rank in range(2, 13) if ranking[rank - 1] != 5]
     recipe = replace(SEARCH, negatives=3, hard_share=1.0, hard_ranks=(2, 12))
-    mined = list(mine(many_questions(plain, 1500).pool, head(plain), recipe))
+    mined = list(mine(many_questions(plain, 1500).pool, first(plain), recipe))
     assert uniform(Counter(n.rank for row in mined for n in row.negatives), window) > 1e-3
 
 

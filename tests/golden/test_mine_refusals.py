@@ -18,7 +18,7 @@ from tests.golden.mining import (
     World,
     best_sentence,
     document_id,
-    head,
+    first,
     make_world,
     mine_all,
     numpy_ranking,
@@ -82,10 +82,10 @@ def planted_passages(world: World) -> set[int]:
 def test_no_planted_near_duplicate_is_mined(planted: World) -> None:
     planted_ones = planted_passages(planted)
     assert len(planted_ones) == 20
-    without = [n.passage for row in mine(planted.pool, head(planted), EVERYTHING) for n in row.negatives]
+    without = [n.passage for row in mine(planted.pool, first(planted), EVERYTHING) for n in row.negatives]
     assert planted_ones & set(without), "else there was nothing to refuse"
     recipe = replace(EVERYTHING, near_duplicate_share=0.5)
-    mined = list(mine(planted.pool, head(planted), recipe))
+    mined = list(mine(planted.pool, first(planted), recipe))
     assert not planted_ones & {n.passage for row in mined for n in row.negatives}
     counts = mining_counts(planted.pool, mined, recipe)
     assert counts["refused_near_duplicate_of_relevant_document"] > 0

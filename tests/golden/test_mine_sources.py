@@ -15,7 +15,7 @@ from tests.golden.mining import (
     World,
     best_sentence,
     document_id,
-    head,
+    first,
     many_questions,
     mine_all,
     numbers_of,
@@ -54,7 +54,7 @@ def test_source_dataset_draws_any_of_its_negatives_where_it_has_more_than_are_wa
     judgments = {document_id(5): 1} | {document_id(d): 0 for d in own}
     judged = replace(plain, pool=replace(plain.pool, queries=[Query("q", "", judgments)]))
     recipe = replace(SEARCH, source="dataset", negatives=2)
-    mined = list(mine(many_questions(judged, 900).pool, head(plain), recipe))
+    mined = list(mine(many_questions(judged, 900).pool, first(plain), recipe))
     document = plain.pool.passages.document
     assert uniform(Counter(int(document[n.passage]) for row in mined for n in row.negatives), own) > 1e-3
     assert uniform(Counter(int(document[row.negatives[0].passage]) for row in mined), own) > 1e-3
@@ -65,7 +65,7 @@ def test_source_dataset_names_a_question_without_negatives(world: World) -> None
     queries[:3] = world.pool.queries[:3]
     pool = replace(world.pool, queries=queries)
     with pytest.raises(EmbedTuneError, match=r"source: with dataset every question .* 'q3' brings none"):
-        list(mine(pool, head(world), replace(SEARCH, source="dataset")))
+        list(mine(pool, first(world), replace(SEARCH, source="dataset")))
 
 
 def test_source_both_draws_the_hard_ones_from_the_ranks_and_the_data_sets_own_together(world: World) -> None:

@@ -1,4 +1,4 @@
-"""The passage of a relevant document to learn: the head, the base model's best, BM25's, and whether it is right."""
+"""The passage of a relevant document to learn: the first, the base model's best, BM25's, and whether it is right."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.golden.mining import (
     World,
     best_sentence,
     document_id,
-    head,
+    first,
     make_world,
     numbers_of,
     positive,
@@ -34,9 +34,9 @@ from tests.golden.mining import (
 )
 
 
-def test_the_head_is_the_first_passage(world: World) -> None:
+def test_first_is_the_first_passage(world: World) -> None:
     for document in range(150):
-        assert positive(world, head(world), 0, document) == int(
+        assert positive(world, first(world), 0, document) == int(
             np.flatnonzero(world.pool.passages.document == document)[0]
         )
 

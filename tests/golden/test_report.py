@@ -13,7 +13,15 @@ from markdown_it import MarkdownIt
 
 from embedtune.comparison.comparison import compare
 from embedtune.comparison.report import charts
-from embedtune.comparison.report.content import Plots, charts_of, headline, label, systems_table, with_signs
+from embedtune.comparison.report.content import (
+    Plots,
+    charts_of,
+    headline,
+    label,
+    others_table,
+    systems_table,
+    with_signs,
+)
 from embedtune.comparison.report.findings import (
     Collection,
     System,
@@ -22,10 +30,11 @@ from embedtune.comparison.report.findings import (
 )
 from embedtune.comparison.report.render import page, summary
 from embedtune.comparison.significance import Resampling
-from embedtune.config.schema import BESIDE
 from embedtune.evaluation.per_query import first_documents
 from tests.browser import contrast, look_at, needs_chromium
 from tests.golden.mining import World
+
+BESIDE = ("bm25", "hybrid_ranks", "hybrid_scores")  # systems that are no embedding models
 
 
 def comparison(gain: float, measures: tuple[str, ...] = ("recall@10", "ndcg@10")) -> dict[str, Any]:
@@ -64,6 +73,24 @@ def test_a_few_questions_that_agree_are_no_proof(count: int) -> None:
     assert sentence(found).startswith("no difference between tuned and base can be told")
 
 
+def test_of_many_comparisons_one_that_seems_sure_is_not_called_better() -> None:
+    """A gain with p = .03 by itself: among twelve tests the words say that no difference can be told."""
+    rng = np.random.default_rng(1)
+    index = pd.Index([f"q{i}" for i in range(60)], name="query_id")
+    base = pd.DataFrame({"ndcg@10": rng.random(60)}, index=index)
+    gains = rng.standard_normal(60)
+    gains = 0.1 * (gains - gains.mean() + 0.29 * gains.std())
+    scores = {"base": base, "tuned": base.add(gains, axis=0)}
+    how = Resampling(0.95, 2000, seed=4)
+    alone = compare(scores, "base", "tuned", how)
+    assert sentence(alone).startswith("tuned is better than base")
+    many = scores | {f"s{i}": base.add(0.1 * rng.standard_normal(60), axis=0) for i in range(6)}
+    found = compare(many, "base", "tuned", how)
+    assert len(found["pairs"]) == 13
+    assert found["pairs"]["tuned_over_base"]["ndcg@10"]["low"] > 0
+    assert sentence(found).startswith("no difference between tuned and base can be told")
+
+
 def test_what_got_worse_beside_the_measure_shown_is_said() -> None:
     index = pd.Index([f"q{i}" for i in range(50)], name="query_id")
     base = pd.DataFrame({"ndcg@10": np.full(50, 0.4), "recall@10": np.full(50, 0.8)}, index=index)
@@ -76,7 +103,7 @@ def test_what_got_worse_beside_the_measure_shown_is_said() -> None:
 
 
 def sentence(found: dict[str, Any]) -> str:
-    return headline(found, "tuned", with_signs(found["pairs"]["tuned_over_base"], 0.95))
+    return headline(found, "tuned", "base", with_signs(found["pairs"]["tuned_over_base"], 0.95))
 
 
 def content(gain: float, failures: list[str], rules: bool = True) -> dict[str, Any]:
@@ -84,15 +111,19 @@ def content(gain: float, failures: list[str], rules: bool = True) -> dict[str, A
     gains = with_signs(found["pairs"]["tuned_over_base"], 0.95)
     return {
         "title": "embedtune report",
+        "choice": "tuned is released: it is better than base on dev.",
         "headline": sentence(found),
-        "gate": {"passed": not failures, "rules": {"r": {}} if rules else {}, "failures": failures},
+        "documents_trained": "62% of the test questions ask for a document that training questions ask for too.",
+        "gate": {"passed": not failures, "rules": {"r": {}} if rules else {}, "failures": failures, "chosen": "tuned"},
         "questions": "100",
         "split": "test",
         "confidence": "95 %",
         "measures": [row["measure"] for row in gains],
         "systems": systems_table(found),
-        "tuned": "tuned",
+        "system": "tuned",
+        "baseline": "base",
         "gains": gains,
+        "others": others_table(found, "tuned", "base", 0.95),
     }
 
 
@@ -108,7 +139,11 @@ def test_the_summary_is_two_tables_whatever_the_gate_says(failures: list[str], r
     assert rows == (1 + 3) + (1 + 2), "a head and three systems; a head and two measures"
     assert [token.type for token in tokens].count("list_item_open") == (len(failures) if rules else 0)
     assert ("Gate: **" in text) == rules
-    assert text.endswith("100 test questions, 95 % intervals.\n")
+    assert text.startswith(
+        "## embedtune report\n\ntuned is released: it is better than base on dev.\n\nOn 100 test questions, "
+    )
+    assert "95 % intervals, each of a single comparison; p is corrected for the number of comparisons (Holm)." in text
+    assert text.endswith("62% of the test questions ask for a document that training questions ask for too.\n")
 
 
 def plots(calibrated: bool) -> Plots:
@@ -124,7 +159,7 @@ def plots(calibrated: bool) -> Plots:
         by_cutoff=dict.fromkeys(names, curve),
         training={name: pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0]}) for name in ("finetuned", "round2")},
         mixing={
-            "mixed": pd.DataFrame({"share": [0, 0.5, 1], "in_domain": [0.1, 0.4, 0.3], "general": [0.5, 0.4, 0.1]})
+            "mixed": pd.DataFrame({"weight": [0, 0.5, 1], "in_domain": [0.1, 0.4, 0.3], "general": [0.5, 0.4, 0.1]})
         },
         mining={
             "finetuned": pd.DataFrame(
@@ -141,7 +176,7 @@ def plots(calibrated: bool) -> Plots:
 def all_charts(calibrated: bool = True) -> list[dict[str, str]]:
     histogram = {"relevant": ([0.1, 0.2], [0.5, 0.5]), "best other": ([0.1, 0.2], [1.0, 0.0])}
     look = charts.series_styles(["base", "finetuned", "round2", "mixed"], BESIDE)
-    mixtures = {"mixed": {"share": 0.5, "measure": "ndcg@10"}}
+    mixtures = {"mixed": {"weight": 0.5, "measure": "ndcg@10"}}
     return list(charts_of(plots(calibrated), {"base": histogram, "mixed": histogram}, mixtures, look, "ndcg@10"))
 
 
@@ -217,7 +252,7 @@ def test_slices_are_labelled_in_few_letters() -> None:
 
 
 def whole_page() -> str:
-    """A page with all that one can hold: a gate that is shut, a mixture, a probe, six slices, questions."""
+    """A page with all that one can hold: a gate that is shut, a mixture, general data, six slices, questions."""
     place = {"system": "base", "rank": None, "depth": 100}
     question = {
         "query": "<b>土地</b>承包期限是多久？" * 10,
@@ -242,7 +277,7 @@ def whole_page() -> str:
             "few": 10,
         }
         | {"scores": {"expected_calibration_error": 0.1, "threshold": None, "dev_questions": 30, "questions": 9}}
-        | {"forgetting": {"base": {"ndcg@10": 0.5}, "tuned": {"ndcg@10": 0.4}, "change": change}}
+        | {"forgetting": {"baseline": {"ndcg@10": 0.5}, "system": {"ndcg@10": 0.4}, "change": change}}
     )
 
 
@@ -286,7 +321,7 @@ def test_ten_thousand_questions_make_a_page_of_less_than_three_megabytes(system:
     asked = {query.id for query in many[:5]}
     examples = [example(i, {"base": first_documents(run, only=asked)}, {"base": large}, found) for i in range(5)]
     look = charts.series_styles(["base", "finetuned", "round2", "mixed"], BESIDE)
-    mixtures = {"mixed": {"share": 0.5, "measure": "ndcg@10"}}
+    mixtures = {"mixed": {"weight": 0.5, "measure": "ndcg@10"}}
     shown = list(charts_of(plots(calibrated=True), histograms, mixtures, look, "ndcg@10"))
     html = page(
         content(0.1, [])

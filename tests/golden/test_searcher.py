@@ -15,11 +15,13 @@ from embedtune.core.errors import EmbedTuneError, ParameterError
 from embedtune.core.json_files import read_json, write_json
 from embedtune.data.corpus import Query
 from embedtune.evaluation.evaluate import evaluate
+from embedtune.evaluation.measures import per_query_scores
 from embedtune.models.encoder import load_encoder
 from embedtune.models.vector_store import create_array, open_store, write_description
 from embedtune.retrieval.bm25 import temporary_index
 from embedtune.retrieval.dense import rank_documents
 from embedtune.retrieval.fusion import reciprocal_rank_fusion
+from embedtune.retrieval.rankings import read_rankings
 from embedtune.retrieval.searcher import DenseSearcher, FusedSearcher, LexicalSearcher, StoredSearcher, stored_vectors
 from tests.golden.mining import World
 
@@ -33,7 +35,8 @@ def fill_store(directory: Path, passages: np.ndarray, rng: np.random.Generator) 
         arrays[f"queries-{split}"] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     for part, values in arrays.items():
         create_array(directory / f"{part}.npy", *values.shape)[:] = values.astype(np.float16)
-    write_description(directory, passages.shape[1], arrays)
+    made_by = {"model": {"path": "models/x", "hash": "h"}, "query_max_len": 64}
+    write_description(directory, passages.shape[1], arrays, made_by)
 
 
 @pytest.fixture
@@ -74,15 +77,30 @@ def test_a_fused_searcher_fuses_what_both_rank(dense: DenseSearcher) -> None:
     assert stored.rank(QUERIES["test"], 3).documents.shape == (5, 3)
 
 
-def test_rankings_are_as_deep_as_asked_and_at_least_as_the_last_cutoff(dense: DenseSearcher, tmp_path: Path) -> None:
-    asked = [replace(query, judgments={dense.document_ids[0]: 1}) for query in QUERIES["test"]]
-    groups = pd.DataFrame({"query_length": ["0-10"] * 5}, index=[query.id for query in asked])
-    for depth, expected in ((0, 4), (2, 4), (9, 9)):
-        run, plots = tmp_path / "run", tmp_path / "plots"
-        rankings, means = evaluate("x", dense, asked, [1, 4], groups, run=run, plots=plots, depth=depth)
-        assert rankings.documents.shape == (5, expected)
-        assert len((run / "run.trec").read_text().splitlines()) == 5 * expected
-        assert set(means) == {f"{kind}@{k}" for kind in ("recall", "ndcg", "mrr") for k in (1, 4)}
+def test_both_splits_are_ranked_as_deep_as_asked_and_measured(dense: DenseSearcher, tmp_path: Path) -> None:
+    """The TREC run is as deep as the last cutoff; stored rankings are as deep as asked, and at least that."""
+    relevant = {dense.document_ids[0]: 1}
+    asked = {split: [replace(query, judgments=relevant) for query in queries] for split, queries in QUERIES.items()}
+    groups = pd.DataFrame({"query_length": ["0-10"] * 5}, index=[query.id for query in asked["test"]])
+    run, plots = tmp_path / "run", tmp_path / "plots"
+    for depth, expected in ((1, 4), (9, 9)):
+        rankings, means = evaluate(
+            "x", dense, asked, "test", [1, 4], groups, depth=depth, system={"kind": "dense"}, run=run, plots=plots
+        )
+        assert {split: ranked.documents.shape for split, ranked in rankings.items()} == dict.fromkeys(
+            ("dev", "test"), (5, expected)
+        )
+        for split, ranked in rankings.items():
+            stored = read_rankings(run, split)
+            np.testing.assert_array_equal(stored.documents, ranked.documents)
+            np.testing.assert_array_equal(stored.scores, ranked.scores)
+        assert len((run / "run.trec").read_text().splitlines()) == 5 * 4
+        assert read_json(run / "system.json") == {"kind": "dense"}
+        measures = {f"{kind}@{k}" for kind in ("recall", "ndcg", "mrr") for k in (1, 4)}
+        assert set(means) == measures | {f"dev_{measure}" for measure in measures}
+        for split, prefix in (("dev", "dev_"), ("test", "")):
+            own = per_query_scores(asked[split], rankings[split], dense.document_ids, [1, 4]).mean()
+            assert {measure: means[prefix + measure] for measure in measures} == pytest.approx(own.to_dict())
 
 
 def test_a_store_of_another_kind_or_of_several_shards_is_refused(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from embedtune.comparison.significance import (
+    Pairs,
     Resampling,
     bootstrap_means,
     detectable,
+    holm,
     interval,
     intervals_and_differences,
     paired_differences,
@@ -107,9 +109,16 @@ def tables(rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     }
 
 
-def test_every_pair_of_systems_is_compared() -> None:
+ALL = [("bm25", "base"), ("finetuned", "base"), ("finetuned", "bm25")]
+
+
+def pairs_of(scores: dict[str, pd.DataFrame], how: Resampling = FEW) -> Pairs:
+    return intervals_and_differences(scores, [(a, b) for a, b in ALL if {a, b} <= set(scores)], how)[1]
+
+
+def test_the_pairs_asked_for_are_compared() -> None:
     scores = tables(np.random.default_rng(0))
-    pairs = paired_differences(scores, FEW)
+    pairs = pairs_of(scores)
     assert list(pairs) == ["bm25_over_base", "finetuned_over_base", "finetuned_over_bm25"]
     for pair, measures in pairs.items():
         later, earlier = pair.split("_over_")
@@ -123,6 +132,38 @@ def test_every_pair_of_systems_is_compared() -> None:
                 (differences,), np.mean, permutation_type="samples", n_resamples=5_000, rng=np.random.default_rng(1)
             )
             assert found["p_value"] == pytest.approx(theirs.pvalue, abs=0.06)
+    flat = [found for measures in pairs.values() for found in measures.values()]
+    assert [found["p_corrected"] for found in flat] == holm([found["p_value"] for found in flat])
+
+
+def test_holms_correction_is_its_rule_step_by_step() -> None:
+    """The example of his paper's kind, and random values: reject in order while p is at most a / (tests left)."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == [] and holm([0.7]) == [0.7] and holm([0.9, 0.8]) == [1, 1]
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        values = rng.random(7) ** 3
+        rejected, level = set(), 0.05
+        for left, number in zip(range(7, 0, -1), np.argsort(values), strict=True):
+            if values[number] > level / left:
+                break
+            rejected.add(int(number))
+        assert {i for i, p in enumerate(holm(values.tolist())) if p <= level} == rejected
+
+
+def test_of_pairs_without_a_difference_few_comparisons_find_any() -> None:
+    """300 comparisons of five equal systems: some test rejects in a third of them, a corrected one in 1 of 20."""
+    rng = np.random.default_rng(11)
+    index = pd.Index(range(60))
+    plain = corrected = 0
+    for _ in range(300):
+        scores = {f"s{i}": pd.DataFrame({"ndcg@10": rng.random(60)}, index=index) for i in range(5)}
+        wanted = [(later, earlier) for later in scores for earlier in scores if later > earlier]
+        rows = [pair["ndcg@10"] for pair in intervals_and_differences(scores, wanted, FEW)[1].values()]
+        plain += min(row["p_value"] for row in rows) <= 0.05
+        corrected += min(row["p_corrected"] for row in rows) <= 0.05
+    assert plain / 300 > 0.2
+    assert corrected / 300 <= 0.08
 
 
 def test_what_could_be_shown_is_shown_four_times_out_of_five() -> None:
@@ -137,7 +178,7 @@ def test_what_could_be_shown_is_shown_four_times_out_of_five() -> None:
 
 def test_every_systems_mean_has_an_interval_as_if_it_were_alone() -> None:
     scores = tables(np.random.default_rng(0))
-    intervals, _ = intervals_and_differences(scores, FEW)
+    intervals, _ = intervals_and_differences(scores, ALL, FEW)
     for name, table in scores.items():
         low, high = interval_of(table.to_numpy(), FEW)
         assert [row["low"] for row in intervals[name].values()] == pytest.approx(low.tolist())
@@ -146,11 +187,13 @@ def test_every_systems_mean_has_an_interval_as_if_it_were_alone() -> None:
 
 def test_a_seed_gives_the_same_numbers_and_systems_do_not_change_each_others() -> None:
     scores = tables(np.random.default_rng(0))
-    assert paired_differences(scores, FEW) == paired_differences(scores, FEW)
+    assert pairs_of(scores) == pairs_of(scores)
     two = {name: scores[name] for name in ("base", "finetuned")}
     for measure, found in paired_differences(two, FEW)["finetuned_over_base"].items():
-        assert found == pytest.approx(paired_differences(scores, FEW)["finetuned_over_base"][measure])
-    assert paired_differences(scores, FEW) != paired_differences(scores, Resampling(0.95, 1_000, seed=2))
+        among_three = pairs_of(scores)["finetuned_over_base"][measure]
+        assert found["p_corrected"] <= among_three["p_corrected"], "more tests, more correction"
+        assert found == pytest.approx(among_three | {"p_corrected": found["p_corrected"]})
+    assert pairs_of(scores) != pairs_of(scores, Resampling(0.95, 1_000, seed=2))
 
 
 def test_one_question_and_equal_systems_show_nothing() -> None:
@@ -161,6 +204,7 @@ def test_one_question_and_equal_systems_show_nothing() -> None:
         "low": 0,
         "high": 0,
         "p_value": 1,
+        "p_corrected": 1,
         "wins": 0,
         "losses": 0,
         "ties": 1,
@@ -173,4 +217,4 @@ def test_systems_of_different_questions_are_refused() -> None:
     scores = tables(np.random.default_rng(0))
     scores["bm25"] = scores["bm25"].iloc[1:]
     with pytest.raises(EmbedTuneError, match="base and bm25 were measured on different questions or cutoffs"):
-        paired_differences(scores, FEW)
+        pairs_of(scores)

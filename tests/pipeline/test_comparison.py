@@ -127,9 +127,11 @@ def test_the_gate_and_the_report_are_refused_where_they_would_be_of_another_stat
         shutil.rmtree(project.root / "data" / folder)
     judged = project.run("python", "-m", "embedtune", "gate", check=False)
     assert "not of the code" not in judged.stderr
-    assert judged.stderr.startswith("error: the gate is shut") or judged.stdout.startswith("the gate is open")
+    assert judged.stderr.startswith("error: the gate is shut") or "\nthe gate is open" in judged.stdout
     project.edit(lexical={"tokenizer": "jieba"})
-    for command in (("gate",), ("check", "--results-of", "report")):
+    same = project.run("python", "-m", "embedtune", "gate", check=False)
+    assert (same.stdout, same.stderr) == (judged.stdout, judged.stderr), "BM25 has no part in it"
+    for command in (("check", "--results-of", "compare"), ("check", "--results-of", "report")):
         stale = project.run("python", "-m", "embedtune", *command, check=False)
         assert stale.returncode == 1
         assert "are not of the code, parameters and data as they are now (lexical); run `dvc repro`" in stale.stderr
@@ -155,7 +157,7 @@ def test_what_is_released_gives_the_figures_that_were_measured(project: Project)
     assert learned == json.loads((project.root / "data" / "calibration.json").read_text())
     found = project.metrics("calibration")
     queries = read_queries(project.root / "data" / "queries", project.root / "data" / "qrels", "test")
-    first = first_documents(project.root / "data" / "runs" / "finetuned" / "run.trec", 1)
+    first = first_documents(project.root / "data" / "runs" / learned["system"] / "run.trec", 1)
     scores = np.array([first[query.id][0][1] for query in queries])
     right = np.array([first[query.id][0][0] in query.relevant() for query in queries])
     own = calibration_measures(learned, learned["threshold"], Top1(scores, right))
@@ -171,6 +173,7 @@ def test_too_few_dev_questions_leave_scores_as_they_are_which_is_said(
         stage.main()
     released = project.root / "models" / "release"
     assert json.loads((released / "calibration.json").read_text()) == {
+        "system": project.metrics("choice")["chosen"],
         "dev_questions": 40,
         "questions": 60,
         "threshold": None,
@@ -180,7 +183,7 @@ def test_too_few_dev_questions_leave_scores_as_they_are_which_is_said(
     assert "40 dev questions are too few to learn it." in page and "Reliability" not in page
 
 
-def write_probe(folder: Path) -> None:
+def write_general(folder: Path) -> None:
     """A general data set in BEIR's layout: questions that name what documents are about."""
     (folder / "qrels").mkdir(parents=True)
     topics = [f"{a}{b}" for a in "天地玄黄宇宙洪荒" for b in "日月盈昃辰宿列张"]
@@ -197,29 +200,34 @@ def write_probe(folder: Path) -> None:
 
 def test_a_mixture_is_measured_on_both_domains_judged_and_released(project: Project) -> None:
     """What is trained stays as it is; the mixture goes through evaluation, gate, report and release."""
-    write_probe(project.root / "general")
-    shares = [0, 0.5, 1]
+    write_general(project.root / "general")
+    weights = [0, 0.5, 1]
     project.edit(
-        probe={"source": "local", "path": "general"},
-        mix={"mixed": {"model": "finetuned", "shares": shares}},
-        hybrid={"model": "mixed"},
+        general_data={"source": "local", "path": "general"},
+        mixtures={"mixed": {"model": "finetuned", "weights": weights}},
+        systems=["base", "finetuned", "mixed", "bm25"],
+        release={"system": "mixed"},
     )
     ran = project.stale()
-    assert {"probe", "mix@mixed", "encode_mix@mixed", "index_mix@mixed", "evaluate_mix@mixed", "hybrid"} <= ran
-    assert not {name for name in ran if name.startswith(("train@", "mine@", "encode@", "encode_base"))}
-    project.stages("probe", "mix mixed", "encode mixed", "index mixed", "evaluate mixed", "hybrid")
-    project.stages("compare", "calibrate", "forgetting", "release", "report")
+    of_mixture = {f"{step}@mixed" for step in ("mixture", "encode_mixture", "index_mixture", "evaluate_mixture")}
+    assert {"general_data", "choose", "gate", *of_mixture} <= ran
+    assert not {name for name in ran if name.startswith(("train@", "mine@", "encode@", "encode_base", "fuse"))}
+    project.stages("general_data", "mixture mixed", "encode mixed", "index mixed", "evaluate mixed")
+    project.stages("choose", "gate", "compare", "calibrate", "forgetting", "release", "report")
     told = project.metrics("training/mixed")
-    assert told["share"] in shares
+    assert told["weight"] in weights
     curve = (project.root / "metrics" / "plots" / "mixing" / "mixed.csv").read_text().splitlines()
-    assert curve[0] == "share,in_domain,general" and len(curve) == 4
+    assert curve[0] == "weight,in_domain,general" and len(curve) == 4
     forgotten = project.metrics("forgetting")
-    assert forgotten["base"]["recall@10"] > 0
-    chosen = dict(zip(curve[0].split(","), curve[1 + shares.index(told["share"])].split(","), strict=True))
-    assert forgotten["tuned"]["ndcg@10"] == pytest.approx(float(chosen["general"]), abs=1e-3)
-    assert project.metrics("gate")["model"] == "mixed"
+    assert forgotten["baseline"]["recall@10"] > 0
+    chosen = dict(zip(curve[0].split(","), curve[1 + weights.index(told["weight"])].split(","), strict=True))
+    assert forgotten["system"]["ndcg@10"] == pytest.approx(float(chosen["general"]), abs=1e-3)
+    assert project.metrics("gate")["system"] == "mixed"
     card = (project.root / "models" / "release" / "README.md").read_text(encoding="utf-8")
-    assert f"{100 * told['share']:g} % of its weights are of that model, the rest of the base model." in card
+    choice = project.metrics("choice")
+    mixed = f"{100 * told['weight']:g} % of its weights are of that model, the rest of the base model."
+    assert (mixed if choice["chosen"] == "mixed" else "none of the training is in them") in card
+    assert project.metrics("gate")["choice"] in card
     page = (project.root / "metrics" / "report.html").read_text(encoding="utf-8")
     assert "Mixture mixed: in-domain against general" in page and "What was forgotten" in page
     assert "mixed_over_finetuned" in project.metrics("comparison")["pairs"]

@@ -61,7 +61,7 @@ def test_a_decoder_with_lora_and_last_token_pooling(project: Project) -> None:
     project.edit(
         model={"name": "local", "pooling": "last_token", "query_instruction": "Instruct: 找出段落\nQuery:"},
         train={"method": "lora", "learning_rate": 1e-2, "num_train_epochs": 4},
-        rounds={"round2": "finetuned"},
+        rounds={"round2": {"from": "finetuned", "teacher": "none"}},
     )
     assert {"train@finetuned", "train@round2"} < project.stale()
     of_base = ("base_model", "segment", "encode base", "dev_pool")

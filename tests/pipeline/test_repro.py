@@ -19,10 +19,11 @@ OF_BASE = {
     "lexical",
     "mine@finetuned",
 }
-OF_BASE |= {"index_base@base", "probe", "reranker", "segment", "slices"}
-OF_FINETUNED = {"train@finetuned", "encode@finetuned", "index@finetuned", "evaluate@finetuned", "hybrid"}
-OF_RESULTS = {"calibrate", "compare", "forgetting", "release", "report"}
-OF_FINETUNED |= OF_RESULTS
+OF_BASE |= {"general_data", "index_base@base", "reranker", "segment", "slices"}
+FUSIONS = {"fuse@hybrid_ranks", "fuse@hybrid_scores"}
+OF_RESULTS = {"calibrate", "choose", "compare", "forgetting", "gate", "release", "report"}
+OF_FINETUNED = {"train@finetuned", "encode@finetuned", "index@finetuned", "evaluate@finetuned"} | FUSIONS | OF_RESULTS
+RESULTS = ("choose", "gate", "compare", "calibrate", "forgetting", "release", "report")
 
 
 def test_a_first_run_runs_every_stage_and_a_second_none(finished: Project) -> None:
@@ -35,12 +36,16 @@ def test_a_first_run_runs_every_stage_and_a_second_none(finished: Project) -> No
 
 def test_new_cutoffs_mine_train_and_encode_nothing_anew(project: Project) -> None:
     project.edit(evaluate={"cutoffs": [1, 7]}, compare={"measures": None}, gate=None)
-    stages = {"evaluate_base@base", "evaluate@finetuned", "lexical", "hybrid"}
-    assert project.stale() == stages | OF_RESULTS - {"calibrate"}
-    project.stages("evaluate base", "evaluate finetuned", "lexical", "hybrid", "compare")
+    stages = {"evaluate_base@base", "evaluate@finetuned", "lexical"} | FUSIONS
+    assert project.stale() == stages | OF_RESULTS
+    project.stages(
+        "evaluate base", "evaluate finetuned", "lexical", "fuse hybrid_ranks", "fuse hybrid_scores", "compare"
+    )
     assert {"recall@7", "ndcg@7", "mrr@7"} < set(project.metrics("finetuned"))
     assert "recall@10" not in project.metrics("finetuned")
-    assert set(project.metrics("comparison")["pairs"]["finetuned_over_base"]) == set(project.metrics("bm25"))
+    assert set(project.metrics("comparison")["pairs"]["finetuned_over_base"]) == {
+        measure for measure in project.metrics("bm25") if not measure.startswith("dev_")
+    }
 
 
 def test_a_new_seed_of_mining_keeps_the_base_models_vectors(project: Project) -> None:
@@ -53,15 +58,22 @@ def test_a_new_seed_of_mining_keeps_the_base_models_vectors(project: Project) ->
 
 
 def test_a_second_round_mines_with_the_model_just_trained_and_the_first_stays(project: Project) -> None:
-    project.edit(rounds={"round2": "finetuned"}, hybrid={"model": "round2"})
+    project.edit(
+        rounds={"round2": {"from": "finetuned", "teacher": "none"}},
+        systems=["base", "finetuned", "round2", "bm25"],
+        release={"system": "round2"},
+    )
     steps = {"mine", "train", "encode", "index", "evaluate"}
-    assert project.stale() == {f"{step}@round2" for step in steps} | {"hybrid"} | OF_RESULTS
+    assert project.stale() == {f"{step}@round2" for step in steps} | OF_RESULTS
     of_round = (f"{step} round2" for step in ("mine", "train", "encode", "index", "evaluate"))
-    project.stages(*of_round, "hybrid", "compare", "calibrate", "forgetting", "release", "report")
+    project.stages(*of_round, *RESULTS)
     rounds = project.metrics("rounds")
     assert 0 < rounds["round2"]["negatives_kept"] < 0.9
     assert 0 < rounds["round2"]["top10_kept"] < 1
-    assert set(project.metrics("comparison")["recall@10"]) > {"base", "finetuned", "round2", "bm25", "hybrid_scores"}
+    compared = project.metrics("comparison")
+    assert set(compared["recall@10"]) == {"base", "finetuned", "round2", "bm25", "gain", "gain_standard_error"}
+    over_base = {f"{name}_over_base" for name in ("finetuned", "round2", "bm25")}
+    assert set(compared["pairs"]) == over_base | {"round2_over_finetuned", "round2_over_bm25"}
     assert project.metrics("mining/round2")["questions"] == 96
 
 
@@ -112,11 +124,22 @@ def in_order(project: Project) -> list[str]:
     return [line.split("'")[1] for line in dry.splitlines() if line.startswith("Running stage")]
 
 
-def test_the_table_is_printed_at_the_end(project: Project) -> None:
-    printed = project.run("python", "-m", "stages.compare").stdout
-    assert "recall@10" in printed
-    assert "finetuned" in printed
-    shutil.rmtree(project.root / "logs")
-    shown = project.run("python", "-m", "stages.compare", "--show").stdout
-    assert shown.splitlines()[0] == "all systems (metrics/comparison.json)"
-    assert shown in printed
+def test_the_table_the_choice_and_the_verdict_are_printed_at_the_end(project: Project) -> None:
+    printed = project.run("python", "-m", "stages.report").stdout.splitlines()
+    assert printed[0] == "test (metrics/comparison.json)"
+    assert {"base", "finetuned", "bm25", "hybrid_ranks", "hybrid_scores"} < set(printed[1].split())
+    assert any(line.startswith("recall@10") for line in printed)
+    choice = project.metrics("gate")["choice"]
+    assert choice in printed
+    assert printed[printed.index(choice) + 1].startswith("gate: ")
+
+
+def test_what_a_removed_round_left_changes_no_verdict(project: Project) -> None:
+    """Its folder in data/runs stays. The gate and the choice do not depend on it."""
+    shutil.copytree(project.root / "data" / "runs" / "finetuned", project.root / "data" / "runs" / "round9")
+    stale = project.stale()
+    assert "compare" in stale, "the table depends on the folder"
+    assert not stale & {"choose", "gate", "calibrate", "forgetting"}
+    before = {name: project.metrics(name) for name in ("choice", "gate", "comparison")}
+    project.stages("choose", "gate", "compare")
+    assert {name: project.metrics(name) for name in before} == before

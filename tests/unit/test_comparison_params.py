@@ -58,35 +58,83 @@ WRONG = {
         "params.yaml: gate.ndcg@10.confidence: 10,000 resamples (compare.resamples) are too few for 0.9999; "
         "100,000 are enough",
     ),
-    "mix-of-nothing": (
-        {"mix": "{mixed: {model: round9, shares: [0, 1]}}"},
-        "params.yaml: mix.mixed.model: expected one of rounds (finetuned), got round9",
+    "mixture-of-nothing": (
+        {"mixtures": "{mixed: {model: round9, weights: [0, 1]}}"},
+        "params.yaml: mixtures.mixed.model: expected one of rounds (finetuned), got round9",
     ),
-    "mix-name": (
-        {"mix": "{gate: {model: finetuned, shares: [0, 1]}}"},
-        "params.yaml: mix.gate: gate is the name of another system; choose another",
+    "mixture-name": (
+        {"mixtures": "{gate: {model: finetuned, weights: [0, 1]}}"},
+        "params.yaml: mixtures.gate: gate is the name of another system; choose another",
     ),
-    "mix-twice": (
-        {"mix": "{finetuned: {model: finetuned, shares: [0, 1]}}"},
-        "params.yaml: mix.finetuned: finetuned is the name of another system; choose another",
+    "mixture-twice": (
+        {"mixtures": "{finetuned: {model: finetuned, weights: [0, 1]}}"},
+        "params.yaml: mixtures.finetuned: finetuned is the name of another system; choose another",
     ),
-    "mix-shares": (
-        {"mix": "{mixed: {model: finetuned, shares: []}}"},
-        "params.yaml: mix.mixed.shares: expected shares from 0 to 1 to try, such as [0, 0.5, 1], got []",
+    "mixture-shares": (
+        {"mixtures": "{mixed: {model: finetuned, weights: []}}"},
+        "params.yaml: mixtures.mixed.weights: expected weights from 0 to 1 to try, such as [0, 0.5, 1], got []",
     ),
-    "mix-percent": (
-        {"mix": "{mixed: {model: finetuned, shares: [50]}}"},
-        "params.yaml: mix.mixed.shares: expected shares from 0 to 1 to try, such as [0, 0.5, 1], got [50]",
+    "mixture-percent": (
+        {"mixtures": "{mixed: {model: finetuned, weights: [50]}}"},
+        "params.yaml: mixtures.mixed.weights: expected weights from 0 to 1 to try, such as [0, 0.5, 1], got [50]",
     ),
     "round-name": (
-        {"rounds": "{finetuned: base, release: base}"},
+        {"rounds": "{finetuned: {from: base, teacher: none}, release: {from: base, teacher: none}}"},
         "params.yaml: rounds.release: release is the name of another system; choose another",
     ),
     "calibrate": (
         {"calibrate.method": "temperature"},
         "params.yaml: calibrate.method: expected one of isotonic, platt, got 'temperature'",
     ),
-    "probe": ({"probe.source": "hub"}, "params.yaml: probe.source: expected one of none, local, got 'hub'"),
+    "general-data": (
+        {"general_data.source": "hub"},
+        "params.yaml: general_data.source: expected one of none, local, got 'hub'",
+    ),
+    "fusion-of-nothing": (
+        {"fusions": "{hybrid_ranks: {dense: bm25, by: ranks}, hybrid_scores: {dense: finetuned, by: scores}}"},
+        "params.yaml: fusions.hybrid_ranks.dense: expected an embedding model (base, finetuned), got bm25",
+    ),
+    "fusion-way": (
+        {"fusions": "{hybrid_ranks: {dense: base, by: rank}, hybrid_scores: {dense: finetuned, by: scores}}"},
+        "params.yaml: fusions.hybrid_ranks.by: expected one of ranks, scores, got 'rank'",
+    ),
+    "fusion-name": (
+        {"fusions": "{finetuned: {dense: base, by: ranks}}", "systems": "[base, finetuned]"},
+        "params.yaml: fusions.finetuned: finetuned is the name of another system; choose another",
+    ),
+    "systems-unknown": (
+        {"systems": "[base, finetuned, round2]"},
+        "params.yaml: systems: round2 is not defined; there are base, finetuned, bm25, hybrid_ranks, hybrid_scores",
+    ),
+    "systems-twice": ({"systems": "[base, finetuned, base]"}, "params.yaml: systems: base stands twice"),
+    "systems-one": (
+        {"systems": "[finetuned]"},
+        "params.yaml: systems: expected a list of two systems or more, such as [base, finetuned, bm25], "
+        "got ['finetuned']",
+    ),
+    "release-unknown": (
+        {"systems": "[base, finetuned]", "release.system": "hybrid_scores"},
+        "params.yaml: release.system: expected one of systems (base, finetuned), got hybrid_scores",
+    ),
+    "release-itself": (
+        {"release.baseline": "finetuned"},
+        "params.yaml: release.baseline: expected another system than release.system, got finetuned",
+    ),
+    "old-sections": (
+        {"hybrid": "{model: finetuned, rank_constant: 60}", "mix": "{}", "probe": "{source: none}"},
+        "params.yaml: hybrid: gone; `release: {system: ..., baseline: base}` names what is judged and released, "
+        "`fusions` what is fused with BM25, and `fuse.rank_constant` is its constant\n"
+        "params.yaml: mix: is called mixtures now, and `shares` are its `weights`: {mixed: {model: finetuned, "
+        "weights: [0, 0.5, 1]}}\n"
+        "params.yaml: probe: is called general_data now",
+    ),
+    "old-keys": (
+        {"lexical.depth": "1000", "rounds": "{finetuned: base}", "mine.positive_passage": "head"},
+        "params.yaml: lexical.depth: gone; evaluate.depth says how many documents every ranking keeps and a fusion "
+        "reads\n"
+        "params.yaml: rounds.finetuned: is a section now; write finetuned: {from: base, teacher: none}\n"
+        "params.yaml: mine.positive_passage: head is called first now",
+    ),
     "compare": (
         {"compare.confidence": "95"},
         "params.yaml: compare.confidence: expected a number between 0 and 1, such as 0.95, got 95",
@@ -106,9 +154,10 @@ def test_rules_on_slices_and_mixtures_to_release_are_right(tmp_path: Path) -> No
         "gate": "{ndcg@10 in query_length=over_80: {min_gain: -0.05, confidence: 0.9}, "
         "mrr@1: {min_gain: 0, confidence: 0.975}}",
         "compare.resamples": "400",  # as many as ten beyond the bounds of 0.95 and 0.975 take
-        "mix": "{mixed: {model: finetuned, shares: [0, 0.5, 1]}}",
-        "hybrid.model": "mixed",
+        "mixtures": "{mixed: {model: finetuned, weights: [0, 0.5, 1]}}",
+        "systems": "[base, mixed, bm25]",
+        "release.system": "mixed",
     }
     params = load_params(edited(tmp_path / "params.yaml", edits))
-    assert params.mix["mixed"].shares == [0, 0.5, 1]
+    assert params.mixtures["mixed"].weights == [0, 0.5, 1]
     assert [rule.min_gain for rule in params.gate.values()] == [-0.05, 0]

@@ -166,7 +166,7 @@ WRONG_VALUES = {
     ),
     "section-list": (
         {"evaluate": "[test]"},
-        "evaluate: expected a section with the keys split, cutoffs, best_passages, index_search, got ['test']",
+        "evaluate: expected a section with the keys split, cutoffs, depth, best_passages, index_search, got ['test']",
     ),
 }
 
@@ -202,7 +202,7 @@ UNKNOWN_OR_MISSING = {
     "missing-flag": ({"model.normalize": None}, "model.normalize: missing; add it with true or false"),
     "missing-section": (
         {"evaluate": None},
-        "evaluate: missing; add it with a section with the keys split, cutoffs, best_passages, index_search",
+        "evaluate: missing; add it with a section with the keys split, cutoffs, depth, best_passages, index_search",
     ),
 }
 

@@ -38,7 +38,8 @@ def verdict(passed: bool) -> dict[str, Any]:
     params = load_params(ROOT / "params.yaml")
     return {
         "passed": passed,
-        "model": params.hybrid.model,
+        "system": params.release.system,
+        "baseline": params.release.baseline,
         "rules": {name: rule.model_dump() for name, rule in params.gate.items()},
     }
 
@@ -120,7 +121,7 @@ def test_a_gate_made_stricter_since_is_asked_again(project: Path) -> None:
     with serve_hub({}, COMMIT) as hub:
         done = publish(project, hub, "me/tuned")
         assert (done.returncode, hub.repositories) == (1, {})
-        assert "judged another model, or by other rules, than params.yaml now names; run `dvc repro`" in done.stderr
+        assert "judged other systems, or by other rules, than params.yaml now names; run `dvc repro`" in done.stderr
 
 
 def test_without_a_release_there_is_nothing_to_push(project: Path) -> None:

@@ -36,16 +36,32 @@ def test_what_is_kept_from_one_round_to_the_next(tmp_path: Path) -> None:
     }
 
 
+FINETUNED = "{from: base, teacher: none}"
+
+
 @pytest.mark.parametrize(
     ("rounds", "message"),
     [
-        ("{finetuned: round2, round2: base}", "rounds.finetuned: expected base or an earlier round (base), got round2"),
-        ("{finetuned: base, bm25: finetuned}", "rounds.bm25: bm25 is the name of another system; choose another"),
-        ("{round1: base}", "hybrid.model: expected one of rounds and mix (round1), got finetuned"),
+        (
+            f"{{finetuned: {{from: round2, teacher: none}}, round2: {FINETUNED}}}",
+            "rounds.finetuned.from: expected base or an earlier round (base), got round2",
+        ),
+        (
+            f"{{finetuned: {FINETUNED}, bm25: {{from: finetuned, teacher: none}}}}",
+            "rounds.bm25: bm25 is the name of another system; choose another",
+        ),
+        (
+            "{finetuned: {from: base}}",
+            "rounds.finetuned.teacher: missing; add it with none, the only one so far",
+        ),
+        (
+            "{finetuned: {form: base, teacher: none}}",
+            "rounds.finetuned.from: missing; add it with a text\n"
+            "params.yaml: rounds.finetuned.form: unknown key; did you mean 'from'?",
+        ),
         (
             "{}",
-            "rounds: expected rounds in lower case, each with the model it starts from, such as {finetuned: base, "
-            "round2: finetuned}, got {}",
+            "rounds: expected rounds in lower case, such as {finetuned: {from: base, teacher: none}}, got {}",
         ),
     ],
 )

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedtune.core.errors import EmbedTuneError
+from embedtune.core.errors import EmbedTuneError, ParameterError
 from embedtune.data.corpus import SPLITS, Query
+from embedtune.data.leaks import trained_document_counts
 from embedtune.data.splits import complete_splits, shuffle_questions
 from tests.unit.converting import converted, write_rows
 
@@ -23,9 +24,10 @@ def queries(count: int, prefix: str = "q") -> list[Query]:
     ("count", "sizes"),
     [(100, (60, 20, 20)), (10, (6, 2, 2)), (7, (5, 1, 1)), (3, (1, 1, 1)), (1235, (741, 247, 247))],
 )
-def test_missing_splits_are_carved_by_their_shares(count: int, sizes: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("split_by", ["document", "question"])
+def test_missing_splits_are_carved_by_their_shares(count: int, sizes: tuple[int, int, int], split_by: str) -> None:
     train = queries(count)
-    splits, counts = complete_splits({"train": train}, SHARES, dev_queries=200, seed=1)
+    splits, counts = complete_splits({"train": train}, SHARES, 200, 1, split_by)
     assert tuple(len(splits[split]) for split in SPLITS) == sizes
     assert sorted(q.id for split in SPLITS for q in splits[split]) == sorted(q.id for q in train)
     assert counts == {
@@ -34,14 +36,16 @@ def test_missing_splits_are_carved_by_their_shares(count: int, sizes: tuple[int,
         "test_queries": sizes[2],
         "dev_queries_from_train": sizes[1],
         "test_queries_from_train": sizes[2],
+        "split_by": split_by,
     }
 
 
+@pytest.mark.parametrize("split_by", ["auto", "question"])
 @pytest.mark.parametrize("missing", ["dev", "test"])
-def test_only_the_missing_split_is_carved(missing: str) -> None:
+def test_only_the_missing_split_is_carved(missing: str, split_by: str) -> None:
     given = "test" if missing == "dev" else "dev"
     own = queries(300, "own")
-    splits, counts = complete_splits({"train": queries(100), given: own}, SHARES, dev_queries=200, seed=1)
+    splits, counts = complete_splits({"train": queries(100), given: own}, SHARES, 200, 1, split_by)
     assert splits[given] == own
     assert (len(splits["train"]), len(splits[missing])) == (80, 20)
     assert (counts[f"{given}_queries_from_train"], counts[f"{missing}_queries_from_train"]) == (0, 20)
@@ -53,25 +57,29 @@ def test_only_the_missing_split_is_carved(missing: str) -> None:
     [(10, 15, 5), (10, 10, 0), (10, 0, 0), (10, 200, 20), (1, 21, 20), (30, 20, 0)],
     ids=["some", "enough", "none-wanted", "capped", "to-the-cap", "more-than-wanted"],
 )
-def test_a_small_dev_split_is_topped_up_by_its_share_of_train_at_most(dev: int, wanted: int, moved: int) -> None:
+@pytest.mark.parametrize("split_by", ["auto", "question"])
+def test_a_small_dev_split_is_topped_up_by_its_share_of_train_at_most(
+    dev: int, wanted: int, moved: int, split_by: str
+) -> None:
     train, own, test = queries(100), queries(dev, "dev"), queries(5, "test")
-    splits, counts = complete_splits({"train": train, "dev": own, "test": test}, SHARES, wanted, seed=1)
+    splits, counts = complete_splits({"train": train, "dev": own, "test": test}, SHARES, wanted, 1, split_by)
     assert splits["dev"][:dev] == own and splits["test"] == test
     assert len(splits["dev"]) == dev + moved == counts["dev_queries"]
     assert counts["dev_queries_from_train"] == moved
+    assert counts["split_by"] == ("none" if not moved else "document" if split_by == "auto" else "question")
     together = [q.id for q in splits["train"] + splits["dev"][dev:]]
     assert sorted(together) == sorted(q.id for q in train)
 
 
 def test_splits_depend_on_the_seed_and_on_nothing_drawn_before() -> None:
     def carved(seed: int) -> dict[str, list[str]]:
-        splits, _ = complete_splits({"train": queries(50)}, SHARES, 200, seed)
+        splits, _ = complete_splits({"train": queries(50)}, SHARES, 200, seed, "auto")
         return {split: [q.id for q in splits[split]] for split in SPLITS}
 
     first = carved(1)
     np.random.default_rng(1).random(5)
     np.random.seed(3)
-    complete_splits({"train": queries(9)}, SHARES, 200, 1)
+    complete_splits({"train": queries(9)}, SHARES, 200, 1, "auto")
     assert carved(1) == first
     assert carved(2) != first
     own_order = {split: sorted(ids, key=lambda query_id: int(query_id[1:])) for split, ids in first.items()}
@@ -81,7 +89,7 @@ def test_splits_depend_on_the_seed_and_on_nothing_drawn_before() -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_too_few_questions_to_carve_from_are_named(count: int) -> None:
     with pytest.raises(EmbedTuneError) as caught:
-        complete_splits({"train": queries(count)}, SHARES, 200, 1)
+        complete_splits({"train": queries(count)}, SHARES, 200, 1, "auto")
     assert str(caught.value) == (
         f"the train split has {count} questions, too few to carve dev and test from; "
         "add questions, or give the data set splits of its own"
@@ -91,11 +99,51 @@ def test_too_few_questions_to_carve_from_are_named(count: int) -> None:
 def test_a_question_cannot_move_to_a_split_that_uses_its_id() -> None:
     dev = [Query(f"q{i}", f"another question {i}", {"d1": 1}) for i in range(10)]
     with pytest.raises(EmbedTuneError) as caught:
-        complete_splits({"train": queries(10), "dev": dev, "test": queries(3, "t")}, SHARES, 12, 1)
+        complete_splits({"train": queries(10), "dev": dev, "test": queries(3, "t")}, SHARES, 12, 1, "auto")
     assert str(caught.value) == (
         "train and dev use the same query ids, so that train's cannot be moved to dev; "
         "rename them, or (for dev) write `dev_queries: 0`"
     )
+
+
+def sharing(groups: list[int]) -> list[Query]:
+    """Queries in groups of these sizes: each query shares a document with the one before it in its group."""
+    made = []
+    for number, size in enumerate(groups):
+        for i in range(size):
+            judged = {f"d{number}-{i}": 1, f"d{number}-{i + 1}": 1, "unrelated": 0}
+            made.append(Query(f"q{number}-{i}", f"question {number} {i}", judged))
+    return made
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_questions_that_share_documents_stay_together(seed: int) -> None:
+    """Also where only a third question joins two; a document that is judged irrelevant joins none."""
+    train = sharing([1, 2, 3, 4] * 10)
+    splits, counts = complete_splits({"train": train}, SHARES, 200, seed, "auto")
+    assert counts["split_by"] == "document"
+    assert (len(splits["dev"]), len(splits["test"])) == (20, 20)
+    groups = {split: {q.id.split("-")[0] for q in asked} for split, asked in splits.items()}
+    assert sum(map(len, groups.values())) == 40, "no group stands in two splits"
+    shares = trained_document_counts(splits)
+    assert shares["dev_share_with_trained_documents"] == shares["test_queries_with_trained_documents"] == 0
+    by_question, counts = complete_splits({"train": train}, SHARES, 200, seed, "question")
+    assert counts["split_by"] == "question"
+    trained = {document for query in by_question["train"] for document in query.relevant()}
+    having = sum(not trained.isdisjoint(query.relevant()) for query in by_question["dev"])
+    found = trained_document_counts(by_question)
+    assert having == found["dev_queries_with_trained_documents"] == 20 * found["dev_share_with_trained_documents"] > 0
+
+
+def test_groups_too_large_for_a_split_go_by_question_or_are_refused() -> None:
+    """Of 100 questions, 90 share documents: dev's 20 cannot be found among the ten others."""
+    train = sharing([90, *[1] * 10])
+    splits, counts = complete_splits({"train": train}, SHARES, 200, 1, "auto")
+    assert (counts["split_by"], len(splits["dev"])) == ("question", 20)
+    with pytest.raises(ParameterError) as caught:
+        complete_splits({"train": train}, SHARES, 200, 1, "document")
+    assert caught.value.parameter == "split_by"
+    assert "share documents in groups of up to 90, which leave test with 10 of 20 questions" in caught.value.problem
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 64])
@@ -125,5 +173,5 @@ def test_a_question_without_an_id_that_dev_asks_too_does_not_stop_the_top_up(tmp
     write_rows(tmp_path / "train.jsonl", [{"query": f"q{i}", "pos_doc": f"d{i}"} for i in range(10)])
     write_rows(tmp_path / "dev.jsonl", [{"query": "q0", "pos_doc": "d0"}])
     questions = converted(tmp_path, "pairs").questions
-    splits, _ = complete_splits({**questions, "test": queries(3, "t")}, SHARES, 3, seed)
+    splits, _ = complete_splits({**questions, "test": queries(3, "t")}, SHARES, 3, seed, "auto")
     assert len({q.id for q in splits["dev"]}) == len(splits["dev"]) == 3

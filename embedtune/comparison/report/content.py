@@ -71,24 +71,40 @@ def read_plots(
 
 
 def summary_content(
-    comparison: Mapping[str, Any], tuned: str, confidence: float, verdict: Mapping[str, Any], failures: list[str]
+    comparison: Mapping[str, Any], confidence: float, verdict: Mapping[str, Any], failures: list[str]
 ) -> dict[str, Any]:
-    """The content that both report files share: headline, gate, systems, and the gains of `tuned` over base.
+    """The content that both report files share: choice, headline, gate, systems, and the gains over the baseline.
 
-    `comparison` is that of comparison.py, and `verdict` that of gate.py. `failures` are sentences on the rules that
-    were not met.
+    `comparison` is that of comparison.py, and `verdict` that of gate.py, which names the system and its baseline.
+    `failures` are sentences on the rules that were not met.
     """
-    gains = with_signs(comparison["pairs"][f"{tuned}_over_base"], confidence)
+    system, baseline = verdict["system"], verdict["baseline"]
+    gains = with_signs(comparison["pairs"][f"{system}_over_{baseline}"], confidence)
     return {
         "title": "embedtune report",
-        "headline": headline(comparison, tuned, gains),
+        "choice": verdict["choice"],
+        "headline": headline(comparison, system, baseline, gains),
         "gate": {**verdict, "failures": failures},
         "confidence": f"{100 * confidence:g} %",
         "measures": [row["measure"] for row in gains],
         "systems": systems_table(comparison),
-        "tuned": tuned,
+        "system": system,
+        "baseline": baseline,
         "gains": gains,
+        "others": others_table(comparison, system, baseline, confidence),
     }
+
+
+def others_table(comparison: Mapping[str, Any], system: str, baseline: str, confidence: float) -> list[dict[str, Any]]:
+    """[{name, rows}]: how `system` compares with each system other than its baseline; rows as those of `with_signs`."""
+    names = [name for name in comparison["intervals"] if name not in (system, baseline)]
+    return [{"name": n, "rows": with_signs(comparison["pairs"][f"{system}_over_{n}"], confidence)} for n in names]
+
+
+def trained_documents(counts: Mapping[str, Any], split: str) -> str:
+    """A sentence on how many of the split's questions ask for a document that was trained on; "" if none does."""
+    share: float = counts[f"{split}_share_with_trained_documents"]
+    return f"{share:.0%} of the {split} questions ask for a document that training questions ask for too." * (share > 0)
 
 
 def systems_table(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -102,33 +118,34 @@ def systems_table(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
 def with_signs(rows: Mapping[str, Mapping[str, Any]], confidence: float) -> list[dict[str, Any]]:
     """[{measure, sign, **row}] of differences (see significance.py). `sign` is better, worse, or "" if not significant.
 
-    Both the interval and the test must be significant: the interval of a few questions that agree is too narrow.
+    Both the interval and the test, corrected for how many tests there are, must be significant: the interval of a few
+    questions that agree is too narrow.
     """
     signed = []
     for measure, row in rows.items():
-        sure = row["p_value"] <= 1 - confidence
+        sure = row["p_corrected"] <= 1 - confidence
         sign = "better" if sure and row["low"] > 0 else "worse" if sure and row["high"] < 0 else ""
         signed.append({"measure": measure, "sign": sign, **row})
     return signed
 
 
-def headline(comparison: Mapping[str, Any], tuned: str, gains: list[dict[str, Any]]) -> str:
+def headline(comparison: Mapping[str, Any], system: str, baseline: str, gains: list[dict[str, Any]]) -> str:
     """The result in one or two sentences: better, worse or no significant difference; and the measures that got worse.
 
-    `gains` are those of `tuned` over base, from `with_signs`.
+    `gains` are those of `system` over `baseline`, from `with_signs`.
     """
     by_measure = {row["measure"]: row for row in gains}
     measure = shown_measure(list(by_measure))
     row, means = by_measure[measure], comparison[measure]
     what = (
-        f"{tuned} is {row['sign']} than base"
+        f"{system} is {row['sign']} than {baseline}"
         if row["sign"]
-        else (f"no difference between {tuned} and base can be told from these questions")
+        else f"no difference between {system} and {baseline} can be told from these questions"
     )
     worse = [other for other in by_measure if other != measure and by_measure[other]["sign"] == "worse"]
     return (
-        f"{what}: {measure} {means['base']:.4f} → {means[tuned]:.4f}, a gain of {row['difference']:+.4f} "
-        f"({row['low']:+.4f} to {row['high']:+.4f}, p = {row['p_value']:.4f})."
+        f"{what}: {measure} {means[baseline]:.4f} → {means[system]:.4f}, a gain of {row['difference']:+.4f} "
+        f"({row['low']:+.4f} to {row['high']:+.4f}, p = {row['p_corrected']:.4f})."
         + (f" It is worse in {', '.join(worse)}." if worse else "")
     )
 
@@ -142,7 +159,7 @@ def charts_of(
 ) -> Iterator[dict[str, str]]:
     """Yield {title, svg} of each chart.
 
-    `histograms` are those of findings.py. `mixtures` is name -> {share, measure}: the chosen weight of the round's
+    `histograms` are those of findings.py. `mixtures` is name -> {weight, measure}: the chosen weight of the round's
     model, and the measure that was used to choose it. `measure` is the one of the bars by slice.
     """
     for title, svg in _charts(plots, histograms, mixtures, styles, measure):
@@ -164,10 +181,10 @@ def _charts(
     yield title, charts.lines(title, losses, styles, x="step", y="loss", markers=False)
     for name, table in plots.mixing.items():
         title = f"Mixture {name}" + (": in-domain against general" if "general" in table else "")
-        measured = [str(column) for column in table.columns if column != "share"]
-        series = {kind.replace("_", " "): (list(table["share"]), list(table[kind])) for kind in measured}
-        x, y = "share of the round's weights", mixtures[name]["measure"]
-        yield title, charts.lines(title, series, x=x, y=y, marked=mixtures[name]["share"])
+        measured = [str(column) for column in table.columns if column != "weight"]
+        series = {kind.replace("_", " "): (list(table["weight"]), list(table[kind])) for kind in measured}
+        x, y = "weight of the round's model", mixtures[name]["measure"]
+        yield title, charts.lines(title, series, x=x, y=y, marked=mixtures[name]["weight"])
     for name, kinds in histograms.items():
         title = f"Scores of documents, by {name}"
         edges = next(iter(kinds.values()))[0]

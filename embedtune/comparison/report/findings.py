@@ -161,16 +161,16 @@ def example(number: int, runs: Mapping[str, Ranked], readers: Mapping[str, Syste
 
 
 def changed_questions(
-    systems: list[System], runs: Mapping[str, Path], scores: Mapping[str, pd.Series], tuned: str, of: Collection
+    systems: list[System], runs: Mapping[str, Path], before: pd.Series, after: pd.Series, last: str, of: Collection
 ) -> dict[str, list[dict[str, Any]]]:
-    """{gained, lost}: the questions whose score changed most from base to `tuned`, each as a dict of `example`.
+    """{gained, lost}: the questions whose score changed most from `before` to `after`, each as a dict of `example`.
 
-    `runs` are the TREC runs of all systems, `scores` the per-question scores of base and `tuned`, and `systems` those
-    with stored vectors.
+    `runs` are the TREC runs of all systems, `systems` those with stored vectors, and `last` is the one of the latter
+    that reads for systems without vectors.
     """
-    gained, lost = most_changed(scores["base"], scores[tuned], EXAMPLES)
+    gained, lost = most_changed(before, after, EXAMPLES)
     ranked = {name: first_documents(run, only={*gained, *lost}) for name, run in runs.items()}
-    readers = {system.name: system for system in sorted(systems, key=lambda system: system.name == tuned)}
+    readers = {system.name: system for system in sorted(systems, key=lambda system: system.name == last)}
     number = {query.id: number for number, query in enumerate(of.queries)}
     return {
         "gained": [example(number[query], ranked, readers, of) for query in gained],

@@ -1,4 +1,4 @@
-"""Convert a data set in BEIR's layout to a probe (see probe.py)."""
+"""Convert a data set in BEIR's layout to a general data set (see general_data.py)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from embedtune.core.errors import ParameterError
 from embedtune.data.convert import CorpusWriter, convert
-from embedtune.data.corpus import PROBE, write_qrels, write_queries
+from embedtune.data.corpus import GENERAL, write_qrels, write_queries
 from embedtune.data.layouts.beir import open_beir
 from embedtune.data.layouts.rows import BadRows
 from embedtune.data.segment import write_passages
@@ -19,14 +19,14 @@ from embedtune.models.tokenization import frame
 PREFERRED = ("test", "dev", "train")  # the first of these splits that exists gives the queries
 
 
-def write_probe(
+def write_general_data(
     source: Path, target: Path, tokenizer: Tokenizer, settings: Settings, max_tokens: int
 ) -> dict[str, int]:
-    """Convert the BEIR data set in `source` to a probe in `target`; return counts of queries, documents, skipped rows.
+    """Convert the BEIR data set in `source` to a general data set in `target`; return how much it holds.
 
-    Only the head of each document is kept: `max_tokens` tokens, special tokens and instruction included. Unusable rows
-    are moved to skipped.jsonl. Raises EmbedTuneError if the data set is not in BEIR's layout or no row is left, and
-    ParameterError if `max_tokens` leaves no room for text.
+    The counts are questions, documents and rows_skipped. Only the beginning of each document is kept: `max_tokens`
+    tokens, special tokens and instruction included. Unusable rows are moved to skipped.jsonl. Raises EmbedTuneError if
+    the data set is not in BEIR's layout or no row is left, and ParameterError if `max_tokens` leaves no room for text.
     """
     frame_tokens = frame(tokenizer, settings.passage_instruction).length
     if max_tokens <= frame_tokens:
@@ -42,8 +42,8 @@ def write_probe(
         questions, counts = convert(asked, CorpusWriter(file), bad_rows)
     for directory in ("queries", "qrels", "passages"):
         (target / directory).mkdir()
-    write_queries(target / "queries", PROBE, questions[split])
-    write_qrels(target / "qrels", PROBE, questions[split])
+    write_queries(target / "queries", GENERAL, questions[split])
+    write_qrels(target / "qrels", GENERAL, questions[split])
     write_passages(
         target / "corpus.jsonl",
         tokenizer,

@@ -1,4 +1,4 @@
-"""mix: interpolate a round's weights with the base model's; dev chooses the weight (`python -m stages.mix mixed`)."""
+"""mixture: interpolate a round's weights with the base model's, by dev (`python -m stages.mixture mixed`)."""
 
 import sys
 
@@ -10,7 +10,7 @@ from embedtune.core import cli, files, json_files
 from embedtune.core.errors import EmbedTuneError
 from embedtune.data.passages import open_passages
 from embedtune.evaluation.dev_evaluation import read_dev_set
-from embedtune.evaluation.probe import open_probe
+from embedtune.evaluation.general_data import open_general_data
 from embedtune.models.interpolation import Mixture
 from embedtune.models.saving import save_model
 from embedtune.models.settings import read_settings
@@ -23,7 +23,7 @@ def main() -> None:
     """Write models/<mixture>, metrics/training/<mixture>.json and the table of the weights tried."""
     params = load_params()
     name = sys.argv[1]
-    asked = params.mix[name]
+    asked = params.mixtures[name]
     base, tuned = paths.BASE, paths.model(asked.model)
     settings, tokenizer = read_settings(base), load_tokenizer(base)
     query_max_len = params.encode.query_max_len
@@ -31,23 +31,23 @@ def main() -> None:
     dev = read_dev_set(*dev_files, open_passages(paths.PASSAGES), tokenizer, settings, query_max_len)
     if dev is None:
         raise EmbedTuneError(
-            f"{paths.PARAMS}: mix.{name}: a share is chosen on dev, and there are no dev questions; raise "
+            f"{paths.PARAMS}: mixtures.{name}: a weight is chosen on dev, and there are no dev questions; raise "
             "`dev_queries` and `split_shares`.dev"
         )
-    probe = open_probe(paths.PROBE, tokenizer, settings, query_max_len)
+    general = open_general_data(paths.GENERAL_DATA, tokenizer, settings, query_max_len)
     device = pick_device()
     keep_freed_memory(device)
     mixture = Mixture(base, tuned, device)
     metric = params.train.metric_for_best_model
-    found = sweep(mixture, asked.shares, dev, probe, batch_tokens=params.encode.batch_tokens, metric=metric)
+    found = sweep(mixture, asked.weights, dev, general, batch_tokens=params.encode.batch_tokens, metric=metric)
     with files.atomic_directory(paths.model(name)) as target:
         save_model(mixture.set(found.chosen).model, tuned, target)
     with files.atomic_file(paths.mixing_plot(name)) as partial:
         found.table.round(6).to_csv(partial, index=False)
-    chosen = found.table[found.table["share"] == found.chosen].iloc[0].to_dict()
+    chosen = found.table[found.table["weight"] == found.chosen].iloc[0].to_dict()
     parameters = mixture.encoder.model.num_parameters()
     json_files.write_json(paths.training_metrics(name), {**chosen, "measure": metric, "parameters": parameters})
-    cli.say(f"mix: wrote {paths.model(name)}, {found.chosen:.0%} of {asked.model} and the rest of the base model")
+    cli.say(f"mixture: wrote {paths.model(name)}, {found.chosen:.0%} of {asked.model} and the rest of the base model")
 
 
 if __name__ == "__main__":

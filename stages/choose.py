@@ -1,0 +1,35 @@
+"""choose: decide on dev whether the tuned system or its baseline is released."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedtune.comparison.choice import choose, sentence
+from embedtune.config import paths
+from embedtune.config.reading import load_params
+from embedtune.core import cli, json_files
+from embedtune.data.corpus import read_queries
+from embedtune.data.passages import open_passages
+from embedtune.evaluation.measures import per_query_scores
+from embedtune.retrieval.rankings import read_rankings
+from stages.running import run
+
+
+def main() -> None:
+    """Write metrics/choice.json."""
+    params = load_params()
+    system, baseline, measure = params.release.system, params.release.baseline, params.train.metric_for_best_model
+    dev, ids = read_queries(paths.QUERIES, paths.QRELS, "dev"), open_passages(paths.PASSAGES).document_ids
+    cutoff = int(measure.partition("@")[2])
+
+    def scores(name: str) -> NDArray[np.float64] | None:
+        if not dev:
+            return None
+        return per_query_scores(dev, read_rankings(paths.run(name), "dev"), ids, [cutoff])[measure].to_numpy()
+
+    choice = choose(system, baseline, scores(system), scores(baseline), measure)
+    json_files.write_json(paths.CHOICE, choice)
+    cli.say(f"choose: {sentence(choice)}")
+
+
+if __name__ == "__main__":
+    run(main)
