@@ -4,6 +4,10 @@
     embedtune compare main tidal-dory --system bm25 --questions 10
     embedtune compare main workspace --system finetuned --second-system round2
     embedtune compare main tidal-dory --json
+    embedtune compare seed1 seed2 seed3 --seeds
+
+With --seeds, runs that differ in train.seed alone are pooled: the gain of release.system over release.baseline, its
+spread over the seeds, and an interval over seeds and questions.
 
 The scores of each question at a revision are read from DVC's cache.
 """
@@ -11,66 +15,20 @@ The scores of each question at a revision are read from DVC's cache.
 from __future__ import annotations
 
 import argparse
-import io
 import json
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pandas as pd
-import yaml
 
+from embedtune.commands.revisions import check_same_data, scores_at, text_at, what_was_run
+from embedtune.commands.seed_pool import pool_seeds, seeds_table
 from embedtune.comparison.significance import Resampling, paired_differences
 from embedtune.config import paths
 from embedtune.config.reading import load_params
+from embedtune.config.schema import Params
 from embedtune.core.errors import EmbedTuneError
-from embedtune.evaluation.per_query import most_changed, read_scores, shown_measure
-from embedtune.evaluation.results import PER_QUERY
-
-WORKSPACE = "workspace"
-
-
-def text_at(revision: str, path: Path) -> str:
-    """The text of a pipeline file at a git revision or DVC experiment, or in the workspace.
-
-    Raises EmbedTuneError if the revision does not exist, or there is no copy of the file.
-    """
-    if revision == WORKSPACE:
-        if not path.exists():
-            raise EmbedTuneError(f"{path}: no such file; run `dvc repro`, or give another --system")
-        return path.read_text(encoding="utf-8")
-    import dvc.api
-    from dvc.exceptions import DvcException
-    from dvc.scm import SCMError
-
-    try:
-        with dvc.api.open(str(path), rev=revision, encoding="utf-8") as file:
-            text: str = file.read()
-            return text
-    except SCMError as error:
-        raise EmbedTuneError(f"{revision}: no such git revision or DVC experiment ({error})") from error
-    except (DvcException, FileNotFoundError) as error:
-        raise EmbedTuneError(
-            f"{path} cannot be read as of {revision}: {error}. If {revision} has it, get the file from your remote by "
-            f"`git checkout {revision} && dvc fetch`, or run it again by `dvc repro` there; or give another --system"
-        ) from error
-
-
-def what_was_run(revision: str) -> tuple[str, str]:
-    """The system that was judged at a revision (release.system), and its split (evaluate.split), by params.yaml.
-
-    At revisions before systems had their section, it is the model that hybrid.model named.
-    """
-    params = yaml.safe_load(text_at(revision, paths.PARAMS))
-    system = params["release"]["system"] if "release" in params else params.get("hybrid", {}).get("model", "finetuned")
-    return system, params["evaluate"]["split"]
-
-
-def locked_hash(revision: str, path: Path) -> str | None:
-    """The MD5 checksum of an output in dvc.lock at a revision; None if dvc.lock does not list it."""
-    stages = yaml.safe_load(text_at(revision, paths.DVC_LOCK))["stages"].values()
-    outs = (out for stage in stages for out in stage.get("outs", []))
-    return next((out.get("md5") for out in outs if out["path"] == str(path)), None)
+from embedtune.evaluation.per_query import most_changed, shown_measure
 
 
 def compare_revisions(systems: dict[str, str], split: str, resampling: Resampling) -> dict[str, Any]:
@@ -81,20 +39,8 @@ def compare_revisions(systems: dict[str, str], split: str, resampling: Resamplin
     difference could then come from the data.
     """
     first, second = systems
-    for path in (paths.CORPUS, paths.QUERIES / f"{split}.jsonl", paths.QRELS / f"{split}.tsv"):
-        if path == paths.CORPUS:  # too large to read; its checksums are compared
-            same = locked_hash(first, path) == locked_hash(second, path)
-        else:
-            same = text_at(first, path) == text_at(second, path)
-        if not same:
-            raise EmbedTuneError(
-                f"{path} differs between {first} and {second}: systems are only comparable on the same documents, "
-                "questions and judgments"
-            )
-    tables = {
-        revision: read_scores(io.StringIO(text_at(revision, paths.run(system) / PER_QUERY)))
-        for revision, system in systems.items()
-    }
+    check_same_data([first, second], split)
+    tables = {revision: scores_at(revision, system) for revision, system in systems.items()}
     common = [measure for measure in tables[first].columns if measure in tables[second].columns]
     if not common:
         raise EmbedTuneError(f"{first} and {second} have no measure in common; see evaluate.cutoffs of both")
@@ -146,25 +92,32 @@ def changed_questions(first: pd.Series, second: pd.Series, questions: dict[str, 
 def main(arguments: list[str]) -> None:
     """Print the table and the questions that changed most, or everything as JSON."""
     parser = argparse.ArgumentParser(prog="embedtune compare", description="Compare two runs question by question.")
-    parser.add_argument("first", help="a git revision, a DVC experiment, or workspace")
-    parser.add_argument("second", help="the same")
+    parser.add_argument("revisions", nargs="+", metavar="REVISION", help="git revisions, DVC experiments, or workspace")
+    parser.add_argument("--seeds", action="store_true", help="pool three runs or more that differ in train.seed alone")
     parser.add_argument("--system", help="one of systems in params.yaml; by default each release.system")
     parser.add_argument("--second-system", metavar="SYSTEM", help="that of the second revision, where it is another")
     parser.add_argument("--questions", type=int, default=3, metavar="N", help="list N questions that gained and lost")
     parser.add_argument("--json", action="store_true", help="print JSON, with the scores of every question")
     given = parser.parse_args(arguments)
-    if given.first == given.second:
-        raise EmbedTuneError(f"{given.first} and {given.second} are the same; give two revisions")
+    if len(set(given.revisions)) < len(given.revisions):
+        raise EmbedTuneError(f"{', '.join(given.revisions)}: some are the same; give different revisions")
     params = load_params()
-    (model, split), (second_model, second_split) = (what_was_run(revision) for revision in (given.first, given.second))
+    if given.seeds:
+        pool = pool_seeds(given.revisions, params.compare.confidence)
+        print(json.dumps(pool, indent=2) if given.json else seeds_table(pool, params.compare.confidence))
+        return
+    if len(given.revisions) != 2:
+        raise EmbedTuneError(f"expected two revisions, or three and more with --seeds, got {len(given.revisions)}")
+    compare_two(given, params)
+
+
+def compare_two(given: argparse.Namespace, params: Params) -> None:
+    """Print how two revisions compare."""
+    first, second = given.revisions
+    (model, split), (second_model, second_split) = (what_was_run(revision) for revision in given.revisions)
     if split != second_split:
-        raise EmbedTuneError(
-            f"{given.first} evaluated the split {split}, {given.second} {second_split}: they share no questions"
-        )
-    systems = {
-        given.first: given.system or model,
-        given.second: given.second_system or given.system or second_model,
-    }
+        raise EmbedTuneError(f"{first} evaluated the split {split}, {second} {second_split}: they share no questions")
+    systems = {first: given.system or model, second: given.second_system or given.system or second_model}
     resampling = Resampling(params.compare.confidence, params.compare.resamples, params.compare.seed)
     found = compare_revisions(systems, split, resampling)
     if given.json:
@@ -173,7 +126,7 @@ def main(arguments: list[str]) -> None:
         return
     print(table(found, systems, params.compare.confidence))
     measure = shown_measure(list(found["measures"]))
-    rows = map(orjson.loads, text_at(given.second, paths.QUERIES / f"{split}.jsonl").splitlines())
+    rows = map(orjson.loads, text_at(second, paths.QUERIES / f"{split}.jsonl").splitlines())
     texts = {row["_id"]: row["text"] for row in rows}
-    first, second = (found["scores"][revision][measure] for revision in (given.first, given.second))
-    print(changed_questions(first, second, texts, given.questions))
+    before, after = (found["scores"][revision][measure] for revision in given.revisions)
+    print(changed_questions(before, after, texts, given.questions))

@@ -11,9 +11,11 @@ from embedtune.core import cli
 COMMANDS = {
     "check": "check params.yaml, and whether results are current, without running anything",
     "compare": "compare two runs question by question: git revisions, DVC experiments or the workspace",
+    "encode": "embed the texts of a file with the released model",
     "gate": "say whether the last run may be shipped, by the rules of params.yaml",
     "merge": "merge a LoRA adapter into its base model",
     "publish": "push the released model to a Hugging Face hub",
+    "rank": "rank the documents for a question with the released system",
 }
 
 

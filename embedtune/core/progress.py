@@ -8,6 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 LOG_SECONDS = 30.0  # between two lines when stderr is not a terminal
+DELAY_SECONDS = 0.5  # what takes less shows no bar
 
 
 def quiet_transformers() -> None:
@@ -19,6 +20,9 @@ def quiet_transformers() -> None:
 
 
 def bar(*arguments: Any, **options: Any) -> Any:
-    """A tqdm progress bar on stderr, updated ten times a second on a terminal, else every `LOG_SECONDS`."""
+    """A tqdm progress bar on stderr, updated ten times a second on a terminal, else every `LOG_SECONDS`.
+
+    What takes less than `DELAY_SECONDS` shows none.
+    """
     options["mininterval"] = 0.1 if sys.stderr.isatty() else LOG_SECONDS
-    return tqdm(*arguments, **options)
+    return tqdm(*arguments, delay=DELAY_SECONDS, **options)

@@ -68,6 +68,14 @@ class Encoder:
         tokens = [around.around(np.array(content.ids, dtype=np.int64), longest) for content in contents]
         return self._encoded(tokens, batch_tokens, "passages")
 
+    def longer_than(self, texts: Sequence[str], max_len: int | None = None, *, queries: bool = False) -> int:
+        """How many texts are longer than `max_len` tokens, instruction included, and would be cut."""
+        settings = self.settings
+        around = frame(self.tokenizer, settings.query_instruction if queries else settings.passage_instruction)
+        room = (max_len or settings.max_tokens) - around.length
+        contents = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return sum(len(content.ids) > room for content in contents)
+
     def encode_tokens(
         self,
         sequence: Callable[[int], NDArray[np.integer]],

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedtune.commands import compare
+from embedtune.commands import compare, encode
 from embedtune.comparison import calibration
 from embedtune.comparison.calibration import Top1, calibration_measures
+from embedtune.core.errors import EmbedTuneError
 from embedtune.data.corpus import read_queries
 from embedtune.evaluation.per_query import first_documents
 from stages import calibrate, release, report
@@ -231,3 +232,45 @@ def test_a_mixture_is_measured_on_both_domains_judged_and_released(project: Proj
     page = (project.root / "metrics" / "report.html").read_text(encoding="utf-8")
     assert "Mixture mixed: in-domain against general" in page and "What was forgotten" in page
     assert "mixed_over_finetuned" in project.metrics("comparison")["pairs"]
+
+
+def test_a_question_is_answered_and_texts_are_embedded_with_what_was_released(project: Project) -> None:
+    query = read_queries(project.root / "data" / "queries", project.root / "data" / "qrels", "test")[0]
+    chosen = project.metrics("choice")["chosen"]
+    ranked = first_documents(project.root / "data" / "runs" / chosen / "run.trec", 3)[query.id]
+    shown = json.loads(project.run("embedtune", "rank", query.text, "--depth", "3", "--json").stdout)
+    assert [row["document"] for row in shown] == [document for document, _ in ranked]
+    assert [row["score"] for row in shown] == pytest.approx([score for _, score in ranked], abs=1e-3)
+    table = project.run("embedtune", "rank", query.text).stdout
+    assert table.startswith("  1  ") and ranked[0][0] in table.splitlines()[0]
+    (project.root / "texts.txt").write_text(f"{query.text}\n{'很长的文本' * 200}\n", encoding="utf-8")
+    said = project.run("embedtune", "encode", "texts.txt", "--queries", "--max-len", "64").stderr
+    assert "wrote 2 vectors of 128 numbers to texts.npy" in said and "1 texts are longer than 64 tokens" in said
+    stored = np.load(project.root / "data" / "embeddings" / chosen / "queries-test.npy")[0]
+    np.testing.assert_allclose(np.load(project.root / "texts.npy")[0], stored, atol=2e-3)
+    shutil.rmtree(project.root / "data" / "embeddings" / chosen)
+    lost = project.run("embedtune", "rank", query.text, check=False)
+    assert f"error: data/embeddings/{chosen}: is not here, and the system needs it; `dvc pull`" in lost.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("texts.txt", "a\n\nb\n", "texts.txt:2: is empty; every line is to be a text"),
+        ("texts.txt", "", "texts.txt: holds no text"),
+        (
+            "rows.jsonl",
+            '{"text": "a"}\n{"txt": "b"}\n',
+            "rows.jsonl: row 2: expected a text in `text` (--key), got None",
+        ),
+        ("rows.jsonl", '{"text": \n', "rows.jsonl:1: not valid JSON"),
+    ],
+)
+def test_texts_that_cannot_be_embedded_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(EmbedTuneError) as caught:
+        encode.read_texts(Path(name), "text")
+    assert str(caught.value).startswith(message)

@@ -1,0 +1,89 @@
+"""Rank the documents for a question with the released system, and show the first ones.
+
+    embedtune rank "哪些情形合同无效？"
+    embedtune rank --depth 3 --json "..."
+
+The system is the one in models/release; vectors, indexes and passages are those in data/ that it was measured with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embedtune.comparison.calibration import probability
+from embedtune.config import paths
+from embedtune.core import json_files
+from embedtune.core.errors import EmbedTuneError
+from embedtune.data.passages import open_passages
+from embedtune.retrieval.answers import Answer, answer
+from embedtune.retrieval.dense import Vectors
+from embedtune.retrieval.searcher import VectorsOf
+from embedtune.retrieval.system import SYSTEM, Description, check_parts, dense_part, open_searcher
+
+SHOWN = 200  # characters of a passage
+
+
+def released_system() -> Description:
+    """The description of the released system. Raises EmbedTuneError if nothing was released."""
+    if not (paths.RELEASE / SYSTEM).exists():
+        raise EmbedTuneError(f"{paths.RELEASE}: holds no released system; run `dvc repro`, or `dvc pull`")
+    description: Description = json_files.read_json(paths.RELEASE / SYSTEM)
+    return description
+
+
+def encoder_of(description: Description) -> VectorsOf | None:
+    """The function that embeds queries with the released model; None for a system without one."""
+    dense = dense_part(description)
+    if dense is None:
+        return None
+    from embedtune.models.encoder import load_encoder  # torch takes seconds to load
+
+    encoder = load_encoder(paths.RELEASE)
+
+    @functools.cache
+    def embedded(*texts: str) -> Vectors:
+        return encoder.encode_queries(texts, dense["query_max_len"])
+
+    return lambda queries: embedded(*(query.text for query in queries))
+
+
+def table(found: list[Answer], calibration: dict[str, Any]) -> str:
+    """The answers for the terminal; with a calibration, how likely the first of them is right."""
+    lines = []
+    for rank, one in enumerate(found, start=1):
+        lines.append(f"{rank:>3}  {one.score:.4f}  {one.document}")
+        lines.append(f"     {textwrap.shorten(one.passage, SHOWN, placeholder='…')}")
+    if found and "method" in calibration:
+        likely = float(probability(calibration, np.array([found[0].score]))[0])
+        lines.append(f"The first document is right with a probability of {likely:.2f}, by its score (learned on dev).")
+    return "\n".join(lines) if found else "nothing was found"
+
+
+def main(arguments: list[str]) -> None:
+    """Print the first documents for the question."""
+    parser = argparse.ArgumentParser(prog="embedtune rank", description=f"Rank documents with {paths.RELEASE}.")
+    parser.add_argument("question")
+    parser.add_argument("--depth", type=int, default=10, metavar="N", help="how many documents to show (10)")
+    parser.add_argument("--json", action="store_true", help="print JSON, with whole passages")
+    given = parser.parse_args(arguments)
+    if given.depth < 1:
+        raise EmbedTuneError(f"--depth: expected 1 or more, got {given.depth}")
+    description, root = released_system(), Path()
+    for needed in (paths.PASSAGES, paths.CORPUS):
+        if not needed.exists():
+            raise EmbedTuneError(f"{needed}: is not here, and the system needs it; `dvc pull` or `dvc repro` brings it")
+    check_parts(description, root, only=("vectors", "index", "passages", "terms"))
+    searcher = open_searcher(description, root, encoder_of(description))
+    found = answer(searcher, given.question, given.depth, open_passages(paths.PASSAGES), paths.CORPUS)
+    if given.json:
+        rows = [{"rank": rank, **vars(one)} for rank, one in enumerate(found, start=1)]
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    print(table(found, json_files.read_json(paths.RELEASE / paths.CALIBRATION.name)))

@@ -1,0 +1,58 @@
+"""Answer a question with any searcher: the documents that it ranks first, each with the passage to show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedtune.data.corpus import Query
+from embedtune.data.passages import Passages, read_texts
+from embedtune.retrieval.dense import exact_scores
+from embedtune.retrieval.searcher import DenseSearcher, FusedSearcher, Searcher
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A document that was found: its id, its score by the whole system, and the text of a passage of it."""
+
+    document: str
+    score: float
+    passage: str
+
+
+def answer(searcher: Searcher, question: str, depth: int, passages: Passages, corpus: Path) -> list[Answer]:
+    """The top `depth` documents for a question; fewer where the system finds fewer.
+
+    The passage shown is the one that scores best for the dense part of the system; without such a part, it is the
+    document's first. `passages` are those of `corpus` (corpus.jsonl), which the searcher ranks.
+    """
+    query = Query("", question)
+    rankings = searcher.rank([query], depth)
+    found = rankings.documents[0] >= 0
+    documents, scores = rankings.documents[0][found], rankings.scores[0][found]
+    dense = _dense_searcher(searcher)
+    if dense is None:
+        shown = passages.first_passage[documents]
+    else:
+        vectors = dense.vectors_of([query])
+        shown = np.array([_best_passage(dense, vectors, int(document)) for document in documents], dtype=np.int64)
+    texts = read_texts(corpus, passages, shown)
+    ids = searcher.document_ids
+    return [
+        Answer(ids[document], float(score), text)
+        for document, score, text in zip(documents, scores, texts, strict=True)
+    ]
+
+
+def _dense_searcher(searcher: Searcher) -> DenseSearcher | None:
+    if isinstance(searcher, FusedSearcher):
+        return _dense_searcher(searcher.first)
+    return searcher if isinstance(searcher, DenseSearcher) else None
+
+
+def _best_passage(dense: DenseSearcher, vectors: NDArray[np.float16], document: int) -> int:
+    own = dense.passages.of_document(document)
+    return int(own[exact_scores(vectors, dense.passage_vectors, own[None])[0].argmax()])
