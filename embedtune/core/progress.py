@@ -24,5 +24,5 @@ def bar(*arguments: Any, **options: Any) -> Any:
 
     What takes less than `DELAY_SECONDS` shows none.
     """
-    options["mininterval"] = 0.1 if sys.stderr.isatty() else LOG_SECONDS
-    return tqdm(*arguments, delay=DELAY_SECONDS, **options)
+    options |= {"mininterval": 0.1 if sys.stderr.isatty() else LOG_SECONDS, "delay": DELAY_SECONDS}
+    return tqdm(*arguments, **options)
