@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from embedtune.config import paths
+from embedtune.config.reading import parse_params
 from embedtune.core.errors import EmbedTuneError
 from embedtune.evaluation.per_query import read_scores
 from embedtune.evaluation.results import PER_QUERY
@@ -48,7 +49,7 @@ def what_was_run(revision: str) -> tuple[str, str]:
 
     At revisions before systems had their section, it is the model that hybrid.model named.
     """
-    params = yaml.safe_load(text_at(revision, paths.PARAMS))
+    params = parse_params(text_at(revision, paths.PARAMS), paths.PARAMS)
     system = params["release"]["system"] if "release" in params else params.get("hybrid", {}).get("model", "finetuned")
     return system, params["evaluate"]["split"]
 

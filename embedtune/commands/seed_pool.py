@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import yaml
 
 from embedtune.commands.revisions import check_same_data, scores_at, text_at
 from embedtune.comparison.seeds import pooled
 from embedtune.comparison.significance import check_same_questions
 from embedtune.config import paths
+from embedtune.config.reading import parse_params
 from embedtune.core.errors import EmbedTuneError
 
 
@@ -22,7 +22,7 @@ def pool_seeds(revisions: Sequence[str], confidence: float) -> dict[str, Any]:
     """
     if len(revisions) < 3:
         raise EmbedTuneError(f"--seeds: two runs tell no spread; give three or more, got {len(revisions)}")
-    parameters = {revision: yaml.safe_load(text_at(revision, paths.PARAMS)) for revision in revisions}
+    parameters = {r: parse_params(text_at(r, paths.PARAMS), paths.PARAMS) for r in revisions}
     seeds = {revision: content["train"].pop("seed") for revision, content in parameters.items()}
     first = revisions[0]
     for revision, content in parameters.items():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import re
 from pathlib import Path
 from typing import Any
 
 import pydantic
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from embedtune.config.cross_checks import check_together
 from embedtune.config.errors import explained
@@ -37,34 +39,36 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     return params
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses duplicate keys in a section, of which PyYAML silently keeps the last, and keys that are not scalars."""
+def parse_params(text: str, path: Path) -> dict[str, Any]:
+    """The content of a parameter file as DVC reads it: YAML 1.2, where `010` is 10 and `yes` a text.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key must be a name", problem_mark=key_node.start_mark)
-            if key_node.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"key '{key_node.value}' stands twice in one section", problem_mark=key_node.start_mark
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path) -> Any:
+    Raises EmbedTuneError naming `path` and the line if it is not valid YAML or a key stands twice, and if it holds no
+    sections.
+    """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except FileNotFoundError as error:
-        raise EmbedTuneError(f"{path}: no such file; run this in the project's root") from error
-    except UnicodeDecodeError as error:
-        raise EmbedTuneError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from error
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise EmbedTuneError(f"{path}{line}: not valid YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
+        content = YAML(typ="safe", pure=True).load(text)
+    except DuplicateKeyError as error:
+        key = re.search(r'duplicate key "(.*?)"', str(error.problem))
+        raise EmbedTuneError(
+            f"{path}{_line(error)}: not valid YAML: key '{key[1] if key else ''}' stands twice in one section"
+        ) from error
+    except MarkedYAMLError as error:
+        raise EmbedTuneError(f"{path}{_line(error)}: not valid YAML: {error.problem}") from error
+    except YAMLError as error:
         raise EmbedTuneError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise EmbedTuneError(f"{path}: expected sections such as `dataset:` and `train:`, got {content!r}")
     return content
+
+
+def _line(error: MarkedYAMLError) -> str:
+    return f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        return parse_params(path.read_text(encoding="utf-8"), path)
+    except FileNotFoundError as error:
+        raise EmbedTuneError(f"{path}: no such file; run this in the project's root") from error
+    except UnicodeDecodeError as error:
+        raise EmbedTuneError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from error

@@ -16,22 +16,15 @@ from embedtune.config.errors import Expected
 
 
 def _number(value: Any) -> Any:
-    """Convert numbers that PyYAML reads as strings, such as `2e-5` (no dot).
+    """Refuse what pydantic would turn into a number and DVC would not: a bool, a text such as "1e-5" in quotes.
 
-    Raises ValueError for a bool (which Python counts as 0 or 1), NaN or infinity.
+    Raises ValueError for them, and for NaN and infinity.
     """
-    if isinstance(value, bool):
+    if isinstance(value, (bool, str)):
         raise ValueError("not a number")
-    if isinstance(value, str):
-        value = float(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("not finite")
     return value
-
-
-def _no(value: Any) -> Any:
-    """Turn false back into `no`: YAML 1.1 reads an unquoted `no` as false, and `dvc exp run -S` writes it unquoted."""
-    return "no" if value is False else value
 
 
 _AsNumber = BeforeValidator(_number)
@@ -42,6 +35,7 @@ NotNegative = Annotated[float, _AsNumber, Field(ge=0), Expected("a number of 0 o
 Count = Annotated[int, _AsNumber, Field(ge=1), Expected("a whole number of 1 or more")]
 WholeNumber = Annotated[int, _AsNumber, Field(ge=0), Expected("a whole number of 0 or more")]
 Text = Annotated[str, Field(min_length=1), Expected("a text that is not empty")]
+TrueOrFalse = Annotated[bool, Field(strict=True), Expected("true or false")]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
 
@@ -73,9 +67,9 @@ class Dataset(_Section):
     split_shares: SplitShares
     dev_queries: WholeNumber
     on_bad_row: Literal["fail", "skip"]
-    remove_leaks: bool
+    remove_leaks: TrueOrFalse
     leak_similarity: AboveZeroToOne
-    shuffle_train_questions: bool
+    shuffle_train_questions: TrueOrFalse
     seed: WholeNumber
     sample: SampleSize
 
@@ -85,7 +79,7 @@ class Model(_Section):
     revision: Text
     path: Text
     pooling: Literal["cls", "mean", "last_token"]
-    normalize: bool
+    normalize: TrueOrFalse
     query_instruction: str
     passage_instruction: str
 
@@ -164,7 +158,7 @@ class DevPool(_Section):
     seed: WholeNumber
 
 
-Strategy = Annotated[Literal["no", "epoch", "steps"], BeforeValidator(_no)]
+Strategy = Literal["no", "epoch", "steps"]
 Processes = Annotated[Literal["auto"] | Count, Expected("auto (every GPU), or a whole number of 1 or more")]
 MaybeCount = Annotated[Count | None, Expected("a whole number of 1 or more, or null")]
 
@@ -185,9 +179,9 @@ class Train(_Section):
     train_group_size: Count
     temperature: Positive
     negatives: Literal["group", "in_batch", "cross_device"]
-    mask_false_negatives: bool
+    mask_false_negatives: TrueOrFalse
     false_negative_margin: Annotated[NotNegative | None, Expected("a number of 0 or more, or null")]
-    distillation: bool
+    distillation: TrueOrFalse
     matryoshka_dims: Annotated[list[Count], Expected("a list of sizes such as [64, 256], [] for the whole alone")]
     query_max_len: Count
     passage_max_len: Count
@@ -197,9 +191,9 @@ class Train(_Section):
     weight_decay: NotNegative
     max_grad_norm: Positive
     precision: Precision
-    gradient_checkpointing: bool
-    group_by_length: bool
-    dataloader_drop_last: bool
+    gradient_checkpointing: TrueOrFalse
+    group_by_length: TrueOrFalse
+    dataloader_drop_last: TrueOrFalse
     dataloader_num_workers: WholeNumber
     nproc_per_node: Processes
     logging_steps: Count

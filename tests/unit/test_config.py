@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.serialize import load_yaml
 
-from embedtune.config.reading import load_params
+from embedtune.config.reading import load_params, parse_params
 from embedtune.core.errors import EmbedTuneError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,11 +63,26 @@ def test_shipped_parameters_have_the_same_keys_in_the_same_order(path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("typed", "value"), [("2e-5", 2e-5), ("1e-05", 1e-5), ("2.0e-5", 2e-5), ("0.001", 0.001), ("1", 1.0)]
+    ("typed", "value"),
+    [("2e-5", 2e-5), ("1e-05", 1e-5), ("2.0e-5", 2e-5), ("0.001", 0.001), ("1", 1.0), ("010", 10), ("0o10", 8)],
 )
-def test_numbers_may_be_written_without_a_dot(tmp_path: Path, typed: str, value: float) -> None:
-    params = load_params(edited(tmp_path / "params.yaml", {"train.learning_rate": typed}))
-    assert params.train.learning_rate == value
+def test_numbers_are_those_that_dvc_reads(tmp_path: Path, typed: str, value: float) -> None:
+    path = edited(tmp_path / "params.yaml", {"train.learning_rate": typed})
+    assert load_params(path).train.learning_rate == value
+    assert load_yaml(str(path))["train"]["learning_rate"] == value
+
+
+@pytest.mark.parametrize("typed", ["yes", "on", "no", "'true'"])
+def test_what_dvc_reads_as_a_text_is_no_truth_value(tmp_path: Path, typed: str) -> None:
+    path = edited(tmp_path / "params.yaml", {"model.normalize": typed})
+    assert isinstance(load_yaml(str(path))["model"]["normalize"], str)
+    text = typed.strip("'")
+    assert complaint(path) == f"params.yaml: model.normalize: expected true or false, got '{text}'"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_a_whole_file_is_read_as_dvc_reads_it(path: Path) -> None:
+    assert parse_params(path.read_text(encoding="utf-8"), path) == load_yaml(str(path))
 
 
 def test_a_count_may_be_written_as_a_power_of_ten(tmp_path: Path) -> None:
@@ -99,6 +115,14 @@ WRONG_VALUES = {
     "number-nan": ({"train.learning_rate": ".nan"}, "train.learning_rate: expected a number above 0, got nan"),
     "number-word": ({"train.learning_rate": "low"}, "train.learning_rate: expected a number above 0, got 'low'"),
     "number-null": ({"train.learning_rate": "null"}, "train.learning_rate: expected a number above 0, got null"),
+    "number-in-quotes": (
+        {"train.learning_rate": "'2e-5'"},
+        "train.learning_rate: expected a number above 0, got '2e-5'",
+    ),
+    "strategy-false": (
+        {"train.eval_strategy": "false"},
+        "train.eval_strategy: expected one of no, epoch, steps, got false",
+    ),
     "number-list": ({"train.learning_rate": "[1]"}, "train.learning_rate: expected a number above 0, got [1]"),
     "nothing-to-distil": (
         {"train.distillation": "true", "train.train_group_size": "1"},
