@@ -1,5 +1,5 @@
 # make repro                   set up and run the pipeline on params.yaml
-# make repro PROFILE=mldr-zh   the same with profiles/mldr-zh.yaml as params.yaml
+# make repro PROFILE=mldr-zh   the same with the profile mldr-zh; PROFILE="mldr-zh lora" combines two, PROFILE=--none none
 # make report                  write metrics/report.html again
 # make gate                    fail where the last run does not meet the rules of params.yaml's section gate
 # make test, lint, bench       tests, linters, benchmarks
@@ -30,15 +30,9 @@ repro: setup profile
 	@test -f metrics/report.html || python -m stages.report
 	@echo 'the report: metrics/report.html'
 
-# A params.yaml that is neither the committed one nor a shipped profile is the user's own work: never overwrite it.
-profile:
+profile: setup
 ifdef PROFILE
-	@test -f profiles/$(PROFILE).yaml || { echo "error: no profile '$(PROFILE)'; there are: $(basename $(notdir $(wildcard profiles/*.yaml)))" >&2; exit 1; }
-	@git diff --quiet HEAD -- params.yaml || for shipped in profiles/*.yaml none; do \
-		if [ "$$shipped" = none ]; then echo "error: params.yaml has edits of yours; commit or copy them, or undo them with 'git checkout params.yaml'" >&2; exit 1; fi; \
-		cmp -s params.yaml "$$shipped" && break; \
-	done
-	cp profiles/$(PROFILE).yaml params.yaml
+	@embedtune profile $(PROFILE)
 endif
 
 report: setup

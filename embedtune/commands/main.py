@@ -14,6 +14,7 @@ COMMANDS = {
     "encode": "embed the texts of a file with the released model",
     "gate": "say whether the last run may be shipped, by the rules of params.yaml",
     "merge": "merge a LoRA adapter into its base model",
+    "profile": "apply profiles to params.yaml and keep your edits",
     "publish": "push the released model to a Hugging Face hub",
     "rank": "rank the documents for a question with the released system",
 }

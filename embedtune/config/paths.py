@@ -7,6 +7,7 @@ from pathlib import Path
 PARAMS, DVC_YAML, DVC_LOCK = Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock")
 
 DATA, MODELS, METRICS, LOGS = Path("data"), Path("models"), Path("metrics"), Path("logs")
+PROFILES = Path("profiles")
 CHECKPOINTS = Path("checkpoints")  # scratch folders, from which interrupted runs resume
 PLOTS = METRICS / "plots"
 

@@ -58,14 +58,14 @@ class SampleSize(_Section):
 
 class Dataset(_Section):
     source: Literal["sample", "mldr", "local"]
-    repository: Text
-    language: Literal["ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "pt", "ru", "th", "zh"]
-    revision: Text
     path: Text
     format: Literal["mldr", "beir", "triplets", "pairs"]
     split_by: Literal["auto", "document", "question"]
     split_shares: SplitShares
     dev_queries: WholeNumber
+    repository: Text
+    language: Literal["ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "pt", "ru", "th", "zh"]
+    revision: Text
     on_bad_row: Literal["fail", "skip"]
     remove_leaks: TrueOrFalse
     leak_similarity: AboveZeroToOne
@@ -76,26 +76,26 @@ class Dataset(_Section):
 
 class Model(_Section):
     name: Text
-    revision: Text
     path: Text
     pooling: Literal["cls", "mean", "last_token"]
-    normalize: TrueOrFalse
     query_instruction: str
     passage_instruction: str
+    revision: Text
+    normalize: TrueOrFalse
 
 
 class Segment(_Section):
     max_tokens: Annotated[int, _AsNumber, Field(ge=8), Expected("a whole number of 8 or more")]
+    max_passages: Annotated[Count | None, Expected("a whole number of 1 or more, or null for all passages")]
     overlap_tokens: WholeNumber
     boundaries: Literal["word", "sentence"]
     title_tokens: WholeNumber
-    max_passages: Annotated[Count | None, Expected("a whole number of 1 or more, or null for all passages")]
 
 
 class Encode(_Section):
+    query_max_len: Count
     precision: Precision
     batch_tokens: Count
-    query_max_len: Count
 
 
 RankWindow = Annotated[tuple[Count, Count], Expected("two ranks [first, last], 1-based, such as [2, 20]")]
@@ -124,11 +124,12 @@ Rounds = Annotated[
 
 
 class Mine(_Section):
-    source: Literal["search", "dataset", "both"]
+    positive_passage: Literal["first", "best", "bm25", "fused", "reranker"]
     negatives: WholeNumber
     hard_share: Share
     hard_ranks: RankWindow
     random_ranks: OpenRankWindow
+    source: Literal["search", "dataset", "both"]
     hard_draw: Literal["random", "top", "score"]
     draw_temperature: Positive
     max_score_ratio: Annotated[AboveZeroToOne | None, Expected("a number above 0, at most 1, such as 0.95, or null")]
@@ -138,7 +139,6 @@ class Mine(_Section):
     near_duplicate_share: Annotated[
         AboveZeroToOne | None, Expected("a number above 0, at most 1, such as 0.8, or null")
     ]
-    positive_passage: Literal["first", "best", "bm25", "fused", "reranker"]
     positives_per_document: Count
     positive_closeness: Share
     seed: WholeNumber
@@ -146,8 +146,8 @@ class Mine(_Section):
 
 class Reranker(_Section):
     name: Text
-    revision: Text
     path: Text
+    revision: Text
     max_len: Count
     batch_size: Count
 
@@ -165,6 +165,14 @@ MaybeCount = Annotated[Count | None, Expected("a whole number of 1 or more, or n
 
 class Train(_Section):
     method: Literal["full", "lora", "qlora"]
+    learning_rate: Positive
+    num_train_epochs: Count
+    per_device_train_batch_size: Count
+    train_group_size: Count
+    temperature: Positive
+    query_max_len: Count
+    passage_max_len: Count
+    sub_batch_size: MaybeCount
     lora_r: Count
     lora_alpha: Count
     lora_dropout: Share
@@ -172,20 +180,12 @@ class Train(_Section):
         list[Text] | None, Expected("null for every linear layer, or a list of names such as [query, value]")
     ]
     qlora_bits: Annotated[Literal[4, 8], _AsNumber]
-    num_train_epochs: Count
-    per_device_train_batch_size: Count
     gradient_accumulation_steps: Count
-    sub_batch_size: MaybeCount
-    train_group_size: Count
-    temperature: Positive
     negatives: Literal["group", "in_batch", "cross_device"]
     mask_false_negatives: TrueOrFalse
     false_negative_margin: Annotated[NotNegative | None, Expected("a number of 0 or more, or null")]
     distillation: TrueOrFalse
     matryoshka_dims: Annotated[list[Count], Expected("a list of sizes such as [64, 256], [] for the whole alone")]
-    query_max_len: Count
-    passage_max_len: Count
-    learning_rate: Positive
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
     warmup_ratio: Share
     weight_decay: NotNegative
@@ -298,8 +298,8 @@ Gate = Annotated[
 
 
 class Calibrate(_Section):
-    method: Literal["isotonic", "platt"]
     precision: AboveZeroToOne
+    method: Literal["isotonic", "platt"]
 
 
 class GeneralData(_Section):
