@@ -4,11 +4,13 @@ import numpy as np
 
 from embedtune.config import paths
 from embedtune.config.reading import load_params
+from embedtune.config.schema import BM25
 from embedtune.core import cli, files
 from embedtune.data.corpus import read_queries
 from embedtune.data.passages import open_passages
 from embedtune.evaluation.dev_pool import pool_documents
 from embedtune.models.vector_store import open_store
+from embedtune.retrieval.rankings import cut, read_rankings
 from embedtune.retrieval.searcher import DenseSearcher, stored_vectors
 from stages.running import run
 
@@ -19,13 +21,17 @@ def main() -> None:
     store, passages = open_store(paths.embeddings("base")), open_passages(paths.PASSAGES)
     queries = read_queries(paths.QUERIES, paths.QRELS, "dev")
     searcher = DenseSearcher(stored_vectors(store, {"dev": queries}), store.passages, passages)
-    rankings = searcher.rank(queries, params.dev_pool.top_documents)
+    top = params.dev_pool.top_documents
+    rankings = [searcher.rank(queries, top)]
+    if queries:
+        rankings.append(cut(read_rankings(paths.run(BM25), "dev"), top))
     documents = pool_documents(
         queries, rankings, passages.document_ids, params.dev_pool.random_documents, params.dev_pool.seed
     )
     with files.atomic_file(paths.DEV_POOL) as partial, partial.open("wb") as file:
         np.save(file, documents)
-    cli.say(f"dev_pool: wrote {len(documents)} documents for {len(queries)} dev questions to data/dev_pool.npy")
+    share = len(documents) / len(passages.document_ids)
+    cli.say(f"dev_pool: wrote {len(documents)} documents ({share:.0%}) for {len(queries)} dev questions to {paths.DEV_POOL}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from embedtune.comparison.report.content import (
 )
 from embedtune.comparison.report.findings import Collection, changed_questions, open_system, score_histograms
 from embedtune.comparison.report.render import page, summary
+from embedtune.comparison.summary import run_summary
 from embedtune.compute.costs import cost_of
 from embedtune.config import paths
 from embedtune.config.places import located_rules
@@ -34,7 +35,7 @@ from stages.running import run
 
 
 def main() -> None:
-    """Write metrics/report.html and metrics/report.md, and print the comparison."""
+    """Write metrics/report.html, metrics/report.md and metrics/summary.json, and print the comparison."""
     params = load_params()
     verdict, counts = json_files.read_json(paths.VERDICT), json_files.read_json(paths.DATA_COUNTS)
     comparison, split = json_files.read_json(paths.COMPARISON), params.evaluate.split
@@ -44,6 +45,8 @@ def main() -> None:
     content |= {"documents_trained": trained_documents(counts, split)}
     with files.atomic_file(paths.REPORT_SUMMARY) as partial:
         partial.write_text(summary(content), encoding="utf-8")
+    system, baseline = (json_files.read_json(paths.metrics(verdict[role])) for role in ("system", "baseline"))
+    json_files.write_json(paths.SUMMARY, run_summary(comparison, verdict, system, baseline, content["measures"]))
     forgetting = json_files.read_json(paths.FORGETTING)
     change = with_signs(forgetting.get("change", {}), params.compare.confidence)
     content |= details(params, shown_measure(content["measures"])) | {
@@ -110,7 +113,9 @@ def what_was_run(params: Params) -> dict[str, str]:
     for name in params.rounds:
         took = cost_of(paths.training_metrics(name), paths.training_cost(name))
         found[f"training of {name}"] = provenance.training(took)
-    return found | provenance.versions()
+        versions = json_files.read_json(paths.training_metrics(name))["versions"]
+        found[f"libraries of {name}"] = ", ".join(f"{library} {version}" for library, version in versions.items())
+    return found
 
 
 if __name__ == "__main__":

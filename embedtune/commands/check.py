@@ -8,7 +8,23 @@ from pathlib import Path
 from embedtune.commands.freshness import check_fresh
 from embedtune.config import paths
 from embedtune.config.reading import load_params
+from embedtune.core import cli, json_files
 from embedtune.core.errors import Problems
+from embedtune.core.run_folder import library_versions
+
+
+def tell_other_versions(name: str) -> None:
+    """Say if a round was trained with other versions of the libraries than are installed: DVC does not see that."""
+    if not paths.training_metrics(name).exists():
+        return
+    trained_with = json_files.read_json(paths.training_metrics(name)).get("versions", {})
+    others = [
+        f"{library} {trained_with[library]}, now {version}"
+        for library, version in library_versions().items()
+        if trained_with.get(library, version) != version
+    ]
+    if others:
+        cli.say(f"check: {name} was trained with {'; '.join(others)}; `dvc repro -f train@{name}` trains it anew")
 
 
 def main(arguments: list[str]) -> None:
@@ -28,5 +44,7 @@ def main(arguments: list[str]) -> None:
         if not Path(dependency).exists():
             problems.add(f"{given.file}: {key}", f"{dependency} does not exist; give a directory or a file")
     problems.raise_if_any()
+    for name in params.rounds:
+        tell_other_versions(name)
     if given.results_of:
         check_fresh(given.results_of)

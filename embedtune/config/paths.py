@@ -28,7 +28,7 @@ CHOICE, VERDICT = METRICS / "choice.json", METRICS / "gate.json"
 CALIBRATION, CALIBRATION_METRICS = DATA / "calibration.json", METRICS / "calibration.json"
 RELIABILITY, REJECTION = PLOTS / "reliability.csv", PLOTS / "rejection.csv"
 FORGETTING = METRICS / "forgetting.json"
-REPORT_PAGE, REPORT_SUMMARY = METRICS / "report.html", METRICS / "report.md"
+REPORT_PAGE, REPORT_SUMMARY, SUMMARY = METRICS / "report.html", METRICS / "report.md", METRICS / "summary.json"
 TENSORBOARD = LOGS / "tensorboard"
 
 

@@ -220,7 +220,7 @@ class Evaluate(_Section):
 BASE, BM25 = "base", "bm25"  # the systems that are always there
 RESERVED = (  # names that no other system may have, since these exist:
     *(BASE, BM25, "gain", "gain_standard_error"),  # in metrics/comparison.json
-    *("calibration", "choice", "comparison", "data", "forgetting", "gate", "rounds"),  # files in metrics/
+    *("calibration", "choice", "comparison", "data", "forgetting", "gate", "rounds", "summary"),  # files in metrics/
     *("local", "none", "release", "reranker"),  # directories in models/
     *("reliability", "rejection", "training", "mining", "mixing"),  # in metrics/plots/
 )

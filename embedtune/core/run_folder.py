@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-LIBRARIES = ("torch", "transformers", "tokenizers")  # their versions can change what a model computes
+LIBRARIES = (  # their versions can change what a model computes
+    *("torch", "transformers", "tokenizers", "FlagEmbedding"),
+    *("peft", "bitsandbytes"),  # of adapters; the latter on GPUs alone
+)
 
 
 def run_name(settings: str, inputs: Iterable[Path]) -> str:
@@ -20,7 +23,7 @@ def run_name(settings: str, inputs: Iterable[Path]) -> str:
     Each of `inputs` is a file or a directory. The hash covers paths and contents, except in __pycache__ directories.
     """
     digest = hashlib.sha256(settings.encode())
-    digest.update(" ".join(f"{library}={version(library)}" for library in LIBRARIES).encode())
+    digest.update(" ".join(f"{library}={_version(library)}" for library in LIBRARIES).encode())
     for root in inputs:
         for path in [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file()):
             if "__pycache__" in path.parts:
@@ -28,3 +31,15 @@ def run_name(settings: str, inputs: Iterable[Path]) -> str:
             with path.open("rb") as file:
                 digest.update(f"{path}\0".encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:12]
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of the LIBRARIES that every training uses, without the suffix of a build such as +cpu."""
+    return {library: _version(library).partition("+")[0] for library in LIBRARIES[:4]}
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"

@@ -10,6 +10,7 @@ import torch
 
 from embedtune.compute import hardware
 from embedtune.core import files, json_files
+from embedtune.core.run_folder import library_versions
 from embedtune.training.fine_tune import Trained
 from embedtune.training.flops import training_flops, weights_in
 
@@ -22,7 +23,7 @@ def loss_curve(log: list[dict[str, float]]) -> pd.DataFrame:
 
 
 def summary(trained: Trained, questions: int) -> dict[str, Any]:
-    """The deterministic figures of a training run: they depend only on its parameters and data."""
+    """The deterministic figures of a training run: they depend only on parameters, data and libraries."""
     record, schedule = trained.record, trained.schedule
     plan = schedule.plan
     curve = pd.DataFrame(record.log)
@@ -38,6 +39,7 @@ def summary(trained: Trained, questions: int) -> dict[str, Any]:
         **({"best_step": record.best_step} if record.best_step is not None else {}),
         "parameters": sum(weights_in(parameter) for parameter in trained.backbone.parameters()),
         "trained_parameters": trained.trained_parameters,
+        "versions": library_versions(),
     }
 
 

@@ -1,29 +1,17 @@
-"""The provenance of a report's figures: commit, model sizes, library versions, and the cost of training."""
+"""The provenance of a report's figures: commit, model sizes, and the cost of training."""
 
 from __future__ import annotations
 
-import platform
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import faiss
-
-PACKAGES = ("torch", "FlagEmbedding", "transformers", "dvc")
 
 
 def revision() -> str:
     """The commit that is checked out (`git describe`), with "-dirty" if tracked files differ; or "not in git"."""
     done = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
     return done.stdout.strip() or "not in git"
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the libraries that the figures depend on."""
-    found = {"Python": platform.python_version(), "faiss": faiss.__version__}
-    return found | {name: version(name) for name in PACKAGES}
 
 
 def size_of(model: Path, parameters: int) -> str:
