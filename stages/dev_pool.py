@@ -31,7 +31,8 @@ def main() -> None:
     with files.atomic_file(paths.DEV_POOL) as partial, partial.open("wb") as file:
         np.save(file, documents)
     share = len(documents) / len(passages.document_ids)
-    cli.say(f"dev_pool: wrote {len(documents)} documents ({share:.0%}) for {len(queries)} dev questions to {paths.DEV_POOL}")
+    of_all = f"{len(documents)} documents, {share:.0%} of all"
+    cli.say(f"dev_pool: wrote {of_all}, for {len(queries)} dev questions to {paths.DEV_POOL}")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 The pool holds every document that is relevant to a dev query, the top documents of the base model and of BM25 for each
 dev query, and a seeded random sample of the rest. It is large enough to tell a better model from a worse one, and small
 enough to be encoded again at every evaluation. It lacks documents that only a checkpoint would put first, and so favours
-checkpoints over the base model a little: it picks a checkpoint, and whether that is better than the base model is
-decided on rankings of the whole corpus.
+checkpoints over the base model a little. It picks a checkpoint; whether that is better than the base model is decided on
+rankings of the whole corpus.
 """
 
 from __future__ import annotations

@@ -153,14 +153,18 @@ def test_an_interrupted_training_remembers_its_evaluations(
 def test_a_pool_has_relevant_and_top_documents_and_a_seeded_sample() -> None:
     ids = [f"d{i}" for i in range(100)]
     queries = [Query("a", "", {"d90": 1, "d91": 0}), Query("b", "", {"d3": 2})]
-    rankings = Rankings(np.array([[1, 2], [2, -1]], dtype=np.int32), np.zeros((2, 2)), np.zeros((2, 2)))
+    by_base, by_words = (
+        Rankings(np.array(documents, dtype=np.int32), np.zeros((2, 2)), np.zeros((2, 2)))
+        for documents in ([[1, 2], [2, -1]], [[7, 1], [-1, -1]])
+    )
+    rankings = [by_base, by_words]
     pool = pool_documents(queries, rankings, ids, random_documents=10, seed=1).tolist()
     assert pool == sorted(set(pool))
-    assert {1, 2, 3, 90} <= set(pool)
-    assert len(pool) == 14
+    assert {1, 2, 3, 7, 90} <= set(pool)
+    assert len(pool) == 15
     assert pool_documents(queries, rankings, ids, random_documents=10, seed=1).tolist() == pool
     assert pool_documents(queries, rankings, ids, random_documents=10, seed=2).tolist() != pool
-    assert pool_documents(queries, rankings, ids, random_documents=0, seed=1).tolist() == [1, 2, 3, 90]
+    assert pool_documents(queries, rankings, ids, random_documents=0, seed=1).tolist() == [1, 2, 3, 7, 90]
     assert pool_documents(queries, rankings, ids, random_documents=999, seed=1).tolist() == list(range(100))
 
 
