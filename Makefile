@@ -63,6 +63,7 @@ bench: setup
 	python -m benchmarks.retrieval
 	python -m benchmarks.mining
 	python -m benchmarks.indexes
+	python -m benchmarks.lexical
 	python -m benchmarks.scale
 	python -m benchmarks.comparing
 	python -m benchmarks.pipeline

@@ -50,26 +50,17 @@ EXAMPLES = {
 
 
 def stages_table(chinese: bool) -> str:
-    """One row a stage: what it does, its parameters, what it writes."""
+    """One row a stage: its name and what it is for."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     rows = []
     for name, whole in stages.items():
         if name.endswith("_mixture"):  # encode, index and evaluate, of mixtures
             continue
-        stage = whole.get("do", whole)
         key = EXAMPLES.get(str(whole.get("foreach")), "base")
         title = f"`{name}@{key}`" if "foreach" in whole else f"`{name}`"
-        what = STAGES_ZH[name] if chinese else stage["desc"].replace("${key}", "base" if key == "base" else "round's")
-        sections = sorted({key.split(".")[0] for key in stage.get("params", [])})
-        writes = [
-            out if isinstance(out, str) else next(iter(out))
-            for kind in ("outs", "metrics")
-            for out in stage.get(kind, [])
-        ]
-        named = ", ".join(f"`{out.replace('${key}', key)}`" for out in writes)
-        rows.append([title, what, ", ".join(f"`{s}`" for s in sections), named])
-    head = ["阶段", "做什么", "参数", "产出"] if chinese else ["stage", "what it does", "parameters", "writes"]
-    return table(head, rows)
+        described = whole.get("do", whole)["desc"].replace("${key}", "base" if key == "base" else "round's")
+        rows.append([title, STAGES_ZH[name] if chinese else described])
+    return table(["阶段", "做什么"] if chinese else ["stage", "what it does"], rows)
 
 
 def read_metrics(name: str) -> dict[str, Any]:

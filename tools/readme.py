@@ -1,4 +1,4 @@
-"""Write the tables of both READMEs and of docs/sizes.md from what they describe; a test keeps them current.
+"""Write the tables of both READMEs and of docs/ from what they describe; a test keeps them current.
 
     python -m tools.readme
 
@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools.benchmark_tables import indexes_table, methods_table, retrieval_table, speed_table
+from tools.parameters_page import PAGE, parameters_page
 from tools.pipeline_tables import results_table, stages_table, systems_table
 from tools.size_table import hours_table
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh.md")
-PAGES = (*READMES, "docs/sizes.md")
+PAGES = (*READMES, "docs/benchmarks.md", "docs/sizes.md")
 TABLES: dict[str, Callable[[bool], str]] = {
     "stages": stages_table,
     "results": results_table,
@@ -46,6 +47,7 @@ def main() -> None:
     for name in PAGES:
         path = ROOT / name
         path.write_text(renewed(path.read_text(encoding="utf-8"), "zh" in name), encoding="utf-8")
+    PAGE.write_text(parameters_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":
