@@ -4,13 +4,11 @@ import numpy as np
 
 from embedtune.config import paths
 from embedtune.config.reading import load_params
-from embedtune.config.schema import BM25
 from embedtune.core import cli, files
 from embedtune.data.corpus import read_queries
 from embedtune.data.passages import open_passages
 from embedtune.evaluation.dev_pool import pool_documents
 from embedtune.models.vector_store import open_store
-from embedtune.retrieval.rankings import cut, read_rankings
 from embedtune.retrieval.searcher import DenseSearcher, stored_vectors
 from stages.running import run
 
@@ -21,10 +19,7 @@ def main() -> None:
     store, passages = open_store(paths.embeddings("base")), open_passages(paths.PASSAGES)
     queries = read_queries(paths.QUERIES, paths.QRELS, "dev")
     searcher = DenseSearcher(stored_vectors(store, {"dev": queries}), store.passages, passages)
-    top = params.dev_pool.top_documents
-    rankings = [searcher.rank(queries, top)]
-    if queries:
-        rankings.append(cut(read_rankings(paths.run(BM25), "dev"), top))
+    rankings = searcher.rank(queries, params.dev_pool.top_documents)
     documents = pool_documents(
         queries, rankings, passages.document_ids, params.dev_pool.random_documents, params.dev_pool.seed
     )

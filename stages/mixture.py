@@ -6,6 +6,7 @@ from embedtune.compute.device import pick_device
 from embedtune.compute.memory import keep_freed_memory
 from embedtune.config import paths
 from embedtune.config.reading import load_params
+from embedtune.config.schema import BASE
 from embedtune.core import cli, files, json_files
 from embedtune.core.errors import EmbedTuneError
 from embedtune.data.passages import open_passages
@@ -15,6 +16,7 @@ from embedtune.models.interpolation import Mixture
 from embedtune.models.saving import save_model
 from embedtune.models.settings import read_settings
 from embedtune.models.tokenization import load_tokenizer
+from embedtune.models.vector_store import open_store
 from embedtune.training.mixture import sweep
 from stages.running import run
 
@@ -28,7 +30,9 @@ def main() -> None:
     settings, tokenizer = read_settings(base), load_tokenizer(base)
     query_max_len = params.encode.query_max_len
     dev_files = (paths.QUERIES, paths.QRELS, paths.DEV_POOL)
-    dev = read_dev_set(*dev_files, open_passages(paths.PASSAGES), tokenizer, settings, query_max_len)
+    store, top = open_store(paths.embeddings(BASE)), params.dev_pool.top_documents
+    passages = open_passages(paths.PASSAGES)
+    dev = read_dev_set(*dev_files, store, top, passages, tokenizer, settings, query_max_len)
     if dev is None:
         raise EmbedTuneError(
             f"{paths.PARAMS}: mixtures.{name}: a weight is chosen on dev, and there are no dev questions; raise "

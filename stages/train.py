@@ -11,7 +11,7 @@ from embedtune.compute.device import pick_device, training_precision
 from embedtune.compute.memory import keep_freed_memory
 from embedtune.config import paths
 from embedtune.config.reading import load_params
-from embedtune.config.schema import Params
+from embedtune.config.schema import BASE, Params
 from embedtune.core import cli, files
 from embedtune.core.errors import EmbedTuneError, ParameterError
 from embedtune.core.run_folder import run_name
@@ -19,6 +19,7 @@ from embedtune.data.passages import open_passages
 from embedtune.evaluation.dev_evaluation import EvaluationSet, read_dev_set
 from embedtune.models.settings import Settings, check_length, read_settings
 from embedtune.models.tokenization import load_tokenizer
+from embedtune.models.vector_store import STORE, open_store
 from embedtune.training import checkpoints
 from embedtune.training.fine_tune import fine_tune, write_tuned
 from embedtune.training.objectives.contrastive import Contrastive
@@ -27,7 +28,7 @@ from embedtune.training.records import cost, write_records
 from embedtune.training.training_data import TrainingSet, read_training_set
 from stages.running import code_of, run
 
-DEV = [paths.QUERIES / "dev.jsonl", paths.QRELS / "dev.tsv", paths.DEV_POOL]
+DEV = [paths.QUERIES / "dev.jsonl", paths.QRELS / "dev.tsv", paths.DEV_POOL, paths.embeddings(BASE) / STORE]
 
 
 def main() -> None:
@@ -51,7 +52,8 @@ def train(params: Params, name: str, base: Path, settings: Settings) -> None:
     device = pick_device()
     keep_freed_memory(device)
     precision = training_precision(params.train.precision, device)
-    known = f"{params.train.model_dump_json()} {device.type} {precision} {distributed.world_size()}"
+    settings_known = f"{params.train.model_dump_json()} {params.dev_pool.top_documents}"
+    known = f"{settings_known} {device.type} {precision} {distributed.world_size()}"
     scratch = scratch_folder(name, base, known)
     training_set, dev = read_data(params, name, base, settings)
     tensorboard = paths.TENSORBOARD / scratch.name
@@ -109,7 +111,8 @@ def read_data(params: Params, name: str, base: Path, settings: Settings) -> tupl
     if params.train.eval_strategy == "no":
         return training_set, None
     dev_files = (paths.QUERIES, paths.QRELS, paths.DEV_POOL)
-    dev = read_dev_set(*dev_files, passages, tokenizer, settings, query_max_len)
+    store, top = open_store(paths.embeddings(BASE)), params.dev_pool.top_documents
+    dev = read_dev_set(*dev_files, store, top, passages, tokenizer, settings, query_max_len)
     if dev is None:
         raise ParameterError(
             "eval_strategy",

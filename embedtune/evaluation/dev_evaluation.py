@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,12 @@ from tokenizers import Tokenizer
 from embedtune.compute import distributed
 from embedtune.data.corpus import Query, read_queries
 from embedtune.data.passages import Passages
+from embedtune.evaluation.dev_pool import found_by_queries
 from embedtune.evaluation.measures import per_query_scores
 from embedtune.models.encoder import Encoder
 from embedtune.models.settings import Settings
 from embedtune.models.tokenization import Frame, frame, tokenize_queries
+from embedtune.models.vector_store import VectorStore
 from embedtune.retrieval.dense import rank_documents
 
 
@@ -26,7 +28,8 @@ class EvaluationSet:
     """Queries, and the documents to rank for them: the dev split with its pool, or a general data set.
 
     `name` labels the progress bars. `query_tokens` are complete input sequences (n,), special tokens and instruction
-    included. `documents` (m,) are the numbers of the ranked documents. `frame` has the tokens around every passage.
+    included. `documents` (m,) are the numbers of the ranked documents. `more`, if given, adds to them by the model's
+    query vectors (see dev_pool.py). `frame` has the tokens around every passage.
     """
 
     name: str
@@ -35,6 +38,7 @@ class EvaluationSet:
     passages: Passages
     documents: NDArray[np.int64]
     frame: Frame
+    more: Callable[[NDArray[np.float16]], NDArray[np.int64]] | None = None
 
     def score(self, encoder: Encoder, *, batch_tokens: int, cutoffs: list[int]) -> pd.DataFrame:
         """Per-query measures of the model's current weights: one row per query, columns such as `ndcg@10`.
@@ -42,8 +46,6 @@ class EvaluationSet:
         `batch_tokens` is the number of tokens in one forward pass. Each process encodes its part of the sequences, and
         every process gets the table. The model's training or evaluation mode is restored.
         """
-        numbers = np.concatenate([self.passages.of_document(int(document)) for document in self.documents])
-        owner = np.repeat(np.arange(len(self.documents), dtype=np.int32), self._passages_each())
 
         def vectors(
             sequence: Callable[[int], NDArray[np.int64]], lengths: NDArray[np.int64], kind: str
@@ -59,15 +61,19 @@ class EvaluationSet:
             )
             return np.concatenate(distributed.all_gather_objects(out))
 
+        query_lengths = np.array([len(tokens) for tokens in self.query_tokens], dtype=np.int64)
+        query_vectors = vectors(lambda i: self.query_tokens[i], query_lengths, "queries")
+        documents = self._ranked(query_vectors)
+        owned = [self.passages.of_document(int(document)) for document in documents]
+        numbers = np.concatenate(owned)
+        owner = np.repeat(np.arange(len(documents), dtype=np.int32), [len(own) for own in owned])
         longest = self.passages.max_tokens
         passage_vectors = vectors(
             lambda i: self.frame.around(self.passages.tokens(int(numbers[i])), longest),
             np.minimum(self.passages.lengths()[numbers] + self.frame.length, longest),
             "passages",
         )
-        query_lengths = np.array([len(tokens) for tokens in self.query_tokens], dtype=np.int64)
-        query_vectors = vectors(lambda i: self.query_tokens[i], query_lengths, "queries")
-        ids = [self.passages.document_ids[document] for document in self.documents]
+        ids = [self.passages.document_ids[document] for document in documents]
         table = None
         if distributed.is_main():  # searches on the CPU: training holds the GPU's memory
             rankings = rank_documents(query_vectors, passage_vectors, owner, ids, max(cutoffs), use_gpu=False)
@@ -76,9 +82,12 @@ class EvaluationSet:
         assert shared is not None, "the main process has made it"
         return shared
 
-    def _passages_each(self) -> NDArray[np.int64]:
-        first = self.passages.first_passage
-        return first[self.documents + 1] - first[self.documents]
+    def _ranked(self, query_vectors: NDArray[np.float16]) -> NDArray[np.int64]:
+        """The numbers of the documents to rank, ascending; the main process searches for the others."""
+        if self.more is None:
+            return self.documents
+        every = np.union1d(self.documents, self.more(query_vectors)) if distributed.is_main() else self.documents
+        return distributed.broadcast_from_main(every)
 
 
 def prepare_evaluation_set(
@@ -102,6 +111,8 @@ def read_dev_set(
     queries: Path,
     qrels: Path,
     pool: Path,
+    base: VectorStore,
+    top: int,
     passages: Passages,
     tokenizer: Tokenizer,
     settings: Settings,
@@ -109,12 +120,14 @@ def read_dev_set(
 ) -> EvaluationSet | None:
     """The dev queries and the pool of documents (an .npy file of document numbers) that they are ranked among.
 
-    `queries` and `qrels` are directories (see corpus.py). None if there are no dev queries.
+    `queries` and `qrels` are directories (see corpus.py). `base` has the base model's vectors, among which a model's
+    queries find its own `top` documents (see dev_pool.py). None if there are no dev queries.
     """
     asked = read_queries(queries, qrels, "dev")
     if not asked:
         return None
-    return prepare_evaluation_set(asked, passages, np.load(pool), tokenizer, settings, query_max_len)
+    fixed = prepare_evaluation_set(asked, passages, np.load(pool), tokenizer, settings, query_max_len)
+    return replace(fixed, more=found_by_queries(base.passages, passages, top))
 
 
 def indistinguishable_from_best(

@@ -1,33 +1,50 @@
-"""The documents that are ranked for dev queries during training: a fixed pool instead of the whole corpus.
+"""The documents that are ranked for dev queries during training, in place of the whole corpus.
 
-The pool holds every document that is relevant to a dev query, the top documents of the base model and of BM25 for each
-dev query, and a seeded random sample of the rest. It is large enough to tell a better model from a worse one, and small
-enough to be encoded again at every evaluation. It lacks documents that only a checkpoint would put first, and so favours
-checkpoints over the base model a little. It picks a checkpoint; whether that is better than the base model is decided on
-rankings of the whole corpus.
+The fixed part of the pool holds every document that is relevant to a dev query, the base model's top documents for each
+dev query, and a seeded random sample of the rest. It favours any other model: it lacks the documents that only this one
+would wrongly put first. So a checkpoint's own top documents are added to it, as its queries find them among the base
+model's vectors of the whole corpus: the passages need not be encoded again to be found.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.core.seeds import generator
 from embedtune.data.corpus import Query
+from embedtune.data.passages import Passages
+from embedtune.retrieval.dense import Vectors, rank_documents
 from embedtune.retrieval.rankings import Rankings
 
 
 def pool_documents(
-    queries: list[Query], rankings: list[Rankings], document_ids: list[str], random_documents: int, seed: int
+    queries: list[Query], rankings: Rankings, document_ids: list[str], random_documents: int, seed: int
 ) -> NDArray[np.int64]:
     """The numbers of the pool's documents, ascending, shape (n,).
 
-    They are the relevant documents, all documents of all `rankings`, and up to `random_documents` of the others.
+    They are the relevant documents, all documents of `rankings`, and up to `random_documents` of the others.
     """
     number_of = {document_id: number for number, document_id in enumerate(document_ids)}
     chosen = {number_of[document] for query in queries for document in query.relevant()}
-    for ranked in rankings:
-        chosen.update(ranked.documents[ranked.documents >= 0].tolist())
+    chosen.update(rankings.documents[rankings.documents >= 0].tolist())
     others = np.setdiff1d(np.arange(len(document_ids)), np.fromiter(chosen, dtype=np.int64, count=len(chosen)))
     drawn = generator(seed, "dev pool").permutation(others)[:random_documents]
     return np.sort(np.concatenate([np.array(sorted(chosen), dtype=np.int64), drawn]))
+
+
+def found_by_queries(passage_vectors: Vectors, passages: Passages, top: int) -> Callable[[Vectors], NDArray[np.int64]]:
+    """The function that gives the numbers of the `top` documents of each query vector (q, d), by inner product.
+
+    `passage_vectors` (p, d) are the base model's. The search runs on the CPU: training holds the GPU's memory.
+    """
+
+    def documents(queries: Vectors) -> NDArray[np.int64]:
+        found = rank_documents(
+            queries, passage_vectors, passages.document, passages.document_ids, top, use_gpu=False
+        ).documents
+        return np.unique(found[found >= 0]).astype(np.int64)
+
+    return documents
