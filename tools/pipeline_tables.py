@@ -13,35 +13,6 @@ from tools.markdown import RUNS, table
 
 ROOT = Path(__file__).parents[1]
 
-STAGES_ZH = {
-    "download": "取得数据集，原样放进 data/raw",
-    "base_model": "取得待微调的模型，连同池化方式与指令放进 models/base",
-    "convert": "转成 BEIR 格式，补全数据划分，并统计",
-    "segment": "每篇文档只分词一次，切成段落",
-    "encode_base": "用基础模型编码全部段落与查询",
-    "encode": "用该轮的模型编码全部段落与查询",
-    "reranker": "需要时，取得选定正例段落的交叉编码器，放进 models/reranker",
-    "mine": "按先前模型的检索结果，选定正例段落，抽取难负例与随机负例",
-    "dev_pool": "选定训练途中评估用的文档池",
-    "train": "在该轮挖掘出的数据上微调该轮的起点模型",
-    "mixture": "把一轮的权重与基础模型的权重混合，权重由 dev 与通用数据集选定",
-    "slices": "按长度与答案位置给待评估的问题分组",
-    "index_base": "为基础模型的段落向量建索引",
-    "index": "为该轮模型的段落向量建索引",
-    "evaluate_base": "用基础模型的向量检索并计算指标",
-    "evaluate": "用该轮模型的向量检索并计算指标",
-    "lexical": "为文档的词建索引（BM25），按词检索并计算指标",
-    "fuse": "融合模型与按词检索的结果，并计算指标",
-    "choose": "在 dev 上决定发布微调后的系统还是基准系统",
-    "gate": "按 gate 一节的规则，对照基准系统评判待发布的系统",
-    "compare": "并列比较所有系统与各轮，给出每个差值的把握",
-    "general_data": "需要时，备好通用数据集，用以察看微调遗忘了什么",
-    "calibrate": "在 dev 上学习所发布系统的分数的含义，并加以检验",
-    "forgetting": "需要时，在通用数据集上测量两个系统的模型",
-    "release": "把 dev 选定的系统连同说明卡与分数校准放进 models/release",
-    "report": "把结果写成一页报告（metrics/report.html，git 与 DVC 都不收）与摘要",
-}
-
 EXAMPLES = {
     "${rounds}": "finetuned",
     "${mixtures}": "mixed",
@@ -50,17 +21,25 @@ EXAMPLES = {
 
 
 def stages_table(chinese: bool) -> str:
-    """One row a stage: its name and what it is for."""
+    """One row a stage: what it does, its parameters, what it writes; `chinese` changes nothing."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     rows = []
     for name, whole in stages.items():
         if name.endswith("_mixture"):  # encode, index and evaluate, of mixtures
             continue
+        stage = whole.get("do", whole)
         key = EXAMPLES.get(str(whole.get("foreach")), "base")
         title = f"`{name}@{key}`" if "foreach" in whole else f"`{name}`"
-        described = whole.get("do", whole)["desc"].replace("${key}", "base" if key == "base" else "round's")
-        rows.append([title, STAGES_ZH[name] if chinese else described])
-    return table(["阶段", "做什么"] if chinese else ["stage", "what it does"], rows)
+        what = stage["desc"].replace("${key}", "base" if key == "base" else "round's")
+        sections = sorted({key.split(".")[0] for key in stage.get("params", [])})
+        writes = [
+            out if isinstance(out, str) else next(iter(out))
+            for kind in ("outs", "metrics")
+            for out in stage.get(kind, [])
+        ]
+        named = ", ".join(f"`{out.replace('${key}', key)}`" for out in writes)
+        rows.append([title, what, ", ".join(f"`{s}`" for s in sections), named])
+    return table(["stage", "what it does", "parameters", "writes"], rows)
 
 
 def read_metrics(name: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tools.size_table import hours_table
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh.md")
-PAGES = (*READMES, "docs/benchmarks.md", "docs/sizes.md")
+PAGES = (*READMES, "docs/benchmarks.md", "docs/sizes.md", "docs/stages.md")
 TABLES: dict[str, Callable[[bool], str]] = {
     "stages": stages_table,
     "results": results_table,
@@ -35,10 +35,10 @@ TABLES: dict[str, Callable[[bool], str]] = {
 def renewed(text: str, chinese: bool) -> str:
     """`text` with each table between its marks made anew."""
     for name, table in TABLES.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if pattern.search(text):
             made = table(chinese)
-            text = pattern.sub(lambda match, made=made: match[1] + made + match[2], text)  # type: ignore[misc]
+            text = pattern.sub(lambda match, made=made: match[1] + made + "\n" + match[2], text)  # type: ignore[misc]
     return text
 
 

@@ -87,9 +87,15 @@ def test_a_new_learning_rate_mines_and_encodes_the_base_model_no_more_and_dvc_sh
     assert ran == {f"{step}@finetuned" for step in steps}
     changed = project.run("dvc", "params", "diff").stdout
     assert "train.learning_rate" in changed
-    difference = project.run("dvc", "metrics", "diff").stdout
-    assert "metrics/finetuned.json" in difference and "metrics/base.json" not in difference
-    assert "recall@10" in difference
+    project.stages("fuse hybrid_ranks", "fuse hybrid_scores", *RESULTS)
+    difference = project.run("dvc", "metrics", "diff", "--targets", "metrics/summary.json").stdout.splitlines()
+    assert {"dev_ndcg@10", "ndcg@10", "gain_low"} <= {line.split()[1] for line in difference[1:]}
+    assert len(difference) <= 12
+    whole = project.run("dvc", "metrics", "diff").stdout.splitlines()
+    shown = {line.split()[0] for line in whole[1:]}
+    assert shown <= {"metrics/summary.json", "metrics/training/finetuned.json"} | {
+        f"metrics/{name}.json" for name in ("finetuned", "hybrid_ranks", "hybrid_scores")
+    }
     project.run("dvc", "plots", "diff", "--out", "dvc_plots")
     page = (project.root / "dvc_plots" / "index.html").read_text()
     assert "Training loss" in page

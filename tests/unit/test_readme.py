@@ -4,11 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from embedtune.config.reading import parse_params
 from tests.unit.committed import OTHER_DATA, OWN_WORK, ROOT
 from tools.parameters_page import DEFAULTS, PAGE, parameters_page
 from tools.readme import PAGES, READMES, renewed
+
+DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.skipif(bool(OWN_WORK) or OTHER_DATA, reason="the tables show the shipped run, metrics/ another")
@@ -21,10 +24,11 @@ def test_tables_are_current(name: str) -> None:
 def test_every_table_is_there() -> None:
     tables = {
         name: re.findall(r"<!-- (\w+) -->\n\|", (ROOT / name).read_text(encoding="utf-8"))
-        for name in (*READMES, "docs/benchmarks.md")
+        for name in (*READMES, "docs/benchmarks.md", "docs/stages.md")
     }
     assert tables["docs/benchmarks.md"] == ["systems", "methods", "retrieval", "indexes", "speed"]
-    assert all(tables[name] == ["results", "stages"] for name in READMES)
+    assert tables["docs/stages.md"] == ["stages"]
+    assert all(tables[name] == ["results"] for name in READMES)
 
 
 def test_the_page_of_parameters_is_current_and_has_them_all() -> None:
@@ -39,8 +43,16 @@ def test_the_page_of_parameters_is_current_and_has_them_all() -> None:
 @pytest.mark.parametrize("name", READMES)
 def test_a_readme_fits_on_two_screens_and_no_cell_is_longer_than_a_line(name: str) -> None:
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 175
+    assert len(lines) <= 160
     assert max(map(len, lines)) <= 130
+
+
+def test_every_stage_is_named_in_both() -> None:
+    stages = {name.removesuffix("_base").removesuffix("_mixture") for name in DVC["stages"]}
+    for name in READMES:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        section = text[text.rindex("| --- | --- |") :]
+        assert set(re.findall(r"`(\w+)`", section[: section.index("](docs/stages.md)")])) == stages
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
