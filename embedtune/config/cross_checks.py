@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from embedtune.config.schema import BASE, BM25, RESAMPLES_BEYOND, RESERVED, GateRule, Params, embedding_models
+from embedtune.config.schema import BASE, BESIDE, RESAMPLES_BEYOND, RESERVED, GateRule, Params, embedding_models
 from embedtune.core.errors import Problems
 from embedtune.evaluation.slice_names import BOUNDS, group_names
 
@@ -77,7 +77,7 @@ def _check_systems(params: Params, refuse: Callable[[str, str], None]) -> None:
     for name, fusion in params.fusions.items():
         if fusion.dense not in models:
             refuse(f"fusions.{name}.dense", f"expected an embedding model ({', '.join(models)}), got {fusion.dense}")
-    defined = [*models, BM25, *params.fusions]
+    defined = [*models, *BESIDE, *params.fusions]
     for system in params.systems:
         if system not in defined:
             refuse("systems", f"{system} is not defined; there are {', '.join(defined)}")

@@ -217,9 +217,10 @@ class Evaluate(_Section):
     index_search: str
 
 
-BASE, BM25 = "base", "bm25"  # the systems that are always there
+BASE, BM25 = "base", "bm25"
+BESIDE = (BM25,)  # systems beside the embedding models that no section of params.yaml names
 RESERVED = (  # names that no other system may have, since these exist:
-    *(BASE, BM25, "gain", "gain_standard_error"),  # in metrics/comparison.json
+    *(BASE, *BESIDE, "gain", "gain_standard_error"),  # in metrics/comparison.json
     *("calibration", "choice", "comparison", "data", "forgetting", "gate", "rounds", "summary"),  # files in metrics/
     *("local", "none", "release", "reranker"),  # directories in models/
     *("reliability", "rejection", "training", "mining", "mixing"),  # in metrics/plots/
