@@ -274,3 +274,25 @@ def test_texts_that_cannot_be_embedded_are_named(
     with pytest.raises(EmbedTuneError) as caught:
         encode.read_texts(Path(name), "text")
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("system", ["hybrid_scores", "bm25"])
+def test_a_system_that_is_no_model_is_judged_calibrated_and_released(project: Project, system: str) -> None:
+    project.edit(release={"system": system})
+    said = project.stages("choose", "gate", "compare", "calibrate", "forgetting", "release", "report").said
+    chosen = project.metrics("choice")["chosen"]
+    assert chosen in (system, "base")
+    assert project.metrics("gate")["system"] == system
+    released = project.root / "models" / "release"
+    described = json.loads((released / "system.json").read_text())
+    assert described["kind"] == ("dense" if chosen == "base" else "fused" if system == "hybrid_scores" else "lexical")
+    assert (released / "model.safetensors").exists() == (described["kind"] != "lexical")
+    assert f"{system}_over_base" in project.metrics("comparison")["pairs"]
+    assert "forgetting: no general data" in said
+    page = (project.root / "metrics" / "report.html").read_text(encoding="utf-8")
+    assert f"<h2>{system} over base</h2>" in page
+    assert project.metrics("summary")["released"] == chosen
+    query = read_queries(project.root / "data" / "queries", project.root / "data" / "qrels", "test")[0]
+    ranked = first_documents(project.root / "data" / "runs" / chosen / "run.trec", 3)[query.id]
+    shown = json.loads(project.run("embedtune", "rank", query.text, "--depth", "3", "--json").stdout)
+    assert [row["document"] for row in shown] == [document for document, _ in ranked]
