@@ -30,6 +30,7 @@ def text_at(revision: str, path: Path) -> str:
     import dvc.api
     from dvc.exceptions import DvcException
     from dvc.scm import SCMError
+    from dvc_data.index import DataIndexError
 
     try:
         with dvc.api.open(str(path), rev=revision, encoding="utf-8") as file:
@@ -37,7 +38,7 @@ def text_at(revision: str, path: Path) -> str:
             return text
     except SCMError as error:
         raise EmbedTuneError(f"{revision}: no such git revision or DVC experiment ({error})") from error
-    except (DvcException, FileNotFoundError) as error:
+    except (DvcException, DataIndexError, FileNotFoundError) as error:
         raise EmbedTuneError(
             f"{path} cannot be read as of {revision}: {error}. If {revision} has it, get the file from your remote by "
             f"`git checkout {revision} && dvc fetch`, or run it again by `dvc repro` there; or give another --system"

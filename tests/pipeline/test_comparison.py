@@ -106,6 +106,9 @@ def test_two_revisions_are_compared_question_by_question(project: Project) -> No
     lost = project.run("python", "-m", "embedtune", "compare", "HEAD", "workspace", check=False)
     assert "data/queries/test.jsonl cannot be read as of HEAD" in lost.stderr
     assert "Traceback" not in lost.stderr
+    project.run("dvc", "remote", "add", "--quiet", "--default", "store", str(project.root / "store"))
+    elsewhere = project.run("python", "-m", "embedtune", "compare", "HEAD", "workspace", check=False)
+    assert "cannot be read as of HEAD" in elsewhere.stderr and "Traceback" not in elsewhere.stderr
 
 
 def test_an_experiment_is_compared_by_its_name_and_other_questions_are_refused(project: Project) -> None:
