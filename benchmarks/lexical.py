@@ -26,22 +26,22 @@ CONTENDERS = ["embedtune", "bm25s", "bm25s_asked"]
 Search = Callable[[str], Any]
 
 
-def embedtune_index(corpus: Path, questions: list[str], scratch: Path) -> Search:
+def embedtune_index(corpus: Path, scratch: Path) -> Search:
     from embedtune.retrieval.bm25 import open_bm25, write_index
 
     write_index(scratch, texts(corpus))
     return open_bm25(scratch).scores
 
 
-def bm25s_index(corpus: Path, questions: list[str], scratch: Path, asked_alone: bool = False) -> Search:
+def bm25s_index(corpus: Path, asked: list[str] | None = None) -> Search:
     import bm25s
     from bm25s.tokenization import Tokenized
 
     from embedtune.retrieval.terms import terms
 
     known: dict[str, int] = {"": 0}
-    if asked_alone:
-        for question in questions:
+    if asked is not None:
+        for question in asked:
             for term in terms(question):
                 known.setdefault(term, len(known))
         ids = [[known.get(term, 0) for term in terms(text)] for text in texts(corpus)]
@@ -66,9 +66,9 @@ def contend(name: str, raw: Path) -> None:
     with tempfile.TemporaryDirectory(dir=raw) as scratch:
         started = time.perf_counter()
         if name == "embedtune":
-            search = embedtune_index(raw / "corpus.jsonl", questions, Path(scratch))
+            search = embedtune_index(raw / "corpus.jsonl", Path(scratch))
         else:
-            search = bm25s_index(raw / "corpus.jsonl", questions, Path(scratch), asked_alone=name == "bm25s_asked")
+            search = bm25s_index(raw / "corpus.jsonl", questions if name == "bm25s_asked" else None)
         built = time.perf_counter() - started
         passes = []
         for _ in range(PASSES):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from embedtune.config import paths
 from embedtune.config.reading import load_params
+from embedtune.config.schema import BM25
 from embedtune.core import cli, files, json_files
 from embedtune.data.corpus import read_corpus
 from embedtune.evaluation.evaluate import evaluate, read_asked
@@ -12,8 +13,6 @@ from embedtune.retrieval.bm25 import open_bm25, write_index
 from embedtune.retrieval.searcher import LexicalSearcher
 from embedtune.retrieval.system import DOCUMENTS, describe_lexical
 from stages.running import run
-
-NAME = "bm25"
 
 
 def main() -> None:
@@ -26,7 +25,7 @@ def main() -> None:
         json_files.write_json(target / DOCUMENTS, ids)
     queries = read_asked(paths.QUERIES, paths.QRELS, split)
     _, means = evaluate(
-        NAME,
+        BM25,
         LexicalSearcher(open_bm25(paths.LEXICAL), ids),
         queries,
         split,
@@ -34,11 +33,11 @@ def main() -> None:
         read_slices(paths.SLICES),
         depth=params.evaluate.depth,
         system=describe_lexical(paths.LEXICAL),
-        run=paths.run(NAME),
-        plots=paths.plots(NAME),
+        run=paths.run(BM25),
+        plots=paths.plots(BM25),
     )
-    json_files.write_json(paths.metrics(NAME), means)
-    cli.say(f"lexical: wrote {paths.metrics(NAME)} ({len(queries[split])} {split} queries, {len(ids)} documents)")
+    json_files.write_json(paths.metrics(BM25), means)
+    cli.say(f"lexical: wrote {paths.metrics(BM25)} ({len(queries[split])} {split} queries, {len(ids)} documents)")
 
 
 def texts(ids: list[str]) -> Iterator[str]:

@@ -52,8 +52,8 @@ def train(params: Params, name: str, base: Path, settings: Settings) -> None:
     device = pick_device()
     keep_freed_memory(device)
     precision = training_precision(params.train.precision, device)
-    settings_known = f"{params.train.model_dump_json()} {params.dev_pool.top_documents}"
-    known = f"{settings_known} {device.type} {precision} {distributed.world_size()}"
+    known = f"{params.train.model_dump_json()} {params.dev_pool.top_documents}"
+    known += f" {device.type} {precision} {distributed.world_size()}"
     scratch = scratch_folder(name, base, known)
     training_set, dev = read_data(params, name, base, settings)
     tensorboard = paths.TENSORBOARD / scratch.name

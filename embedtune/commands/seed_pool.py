@@ -23,6 +23,9 @@ def pool_seeds(revisions: Sequence[str], confidence: float) -> dict[str, Any]:
     if len(revisions) < 3:
         raise EmbedTuneError(f"--seeds: two runs tell no spread; give three or more, got {len(revisions)}")
     parameters = {r: parse_params(text_at(r, paths.PARAMS), paths.PARAMS) for r in revisions}
+    for revision, content in parameters.items():
+        if "release" not in content:
+            raise EmbedTuneError(f"{revision}: its params.yaml names no release; pool runs of this version")
     seeds = {revision: content["train"].pop("seed") for revision, content in parameters.items()}
     first = revisions[0]
     for revision, content in parameters.items():
@@ -40,19 +43,11 @@ def pool_seeds(revisions: Sequence[str], confidence: float) -> dict[str, Any]:
     check_same_data(revisions, split)
     system, baseline = ([scores_at(r, release[role]) for r in revisions] for role in ("system", "baseline"))
     check_same_questions({**dict(zip(revisions, system, strict=True)), "the baseline": baseline[0]})
-    measures = {
-        str(measure): {
-            "baseline": float(np.mean([table[measure].mean() for table in baseline])),
-            "system": float(np.mean([table[measure].mean() for table in system])),
-            **pooled(
-                np.array(
-                    [s[measure].to_numpy() - b[measure].to_numpy() for s, b in zip(system, baseline, strict=True)]
-                ),
-                confidence,
-            ),
-        }
-        for measure in system[0].columns
-    }
+    measures = {}
+    for measure in system[0].columns:
+        ours, theirs = (np.array([table[measure] for table in tables]) for tables in (system, baseline))
+        means = {"baseline": float(theirs.mean()), "system": float(ours.mean())}
+        measures[str(measure)] = means | pooled(ours - theirs, confidence)
     return {**release, "seeds": list(seeds.values()), "questions": len(system[0]), "measures": measures}
 
 

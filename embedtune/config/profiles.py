@@ -62,14 +62,12 @@ def apply_profiles(text: str, names: Sequence[str], directory: Path, path: Path)
 
 
 def edits_of(text: str, directory: Path, path: Path) -> Values:
-    """What a params.yaml, of which `text` is the content, has of a person's own: (section, key) -> value."""
+    """What a params.yaml, of which `text` is the content, has of a person's own: (section, key) -> value.
+
+    Raises EmbedTuneError for a parameter that the defaults lack.
+    """
     before = _layered(applied_profiles(text), directory)
-    parse_params(text, path)
-    now = values_of(_load(text))
-    problems = Problems()
-    for key in now.keys() - before.keys():
-        problems.add(f"{path}: {'.'.join(key)}", f"{_default(directory)} has no such parameter")
-    problems.raise_if_any()
+    now = _known_values(text, path, before, directory)
     return {key: value for key, value in now.items() if before.get(key, _MISSING) != value}
 
 
@@ -96,14 +94,17 @@ def _profile(name: str, directory: Path) -> Values:
     path = directory / f"{name}.yaml"
     if name == DEFAULT or not path.exists():
         raise EmbedTuneError(f"no profile '{name}'; there are {', '.join(known_profiles(directory))}")
-    text = path.read_text(encoding="utf-8")
-    parse_params(text, path)
-    layer, every = values_of(_load(text)), _layered([], directory)
+    return _known_values(path.read_text(encoding="utf-8"), path, _layered([], directory), directory)
+
+
+def _known_values(text: str, path: Path, known: Values, directory: Path) -> Values:
+    """The values of the file `path`, whose content is `text`. Raises EmbedTuneError for keys that `known` lacks."""
+    values = values_of(parse_params(text, path, as_typed=True))
     problems = Problems()
-    for key in layer.keys() - every.keys():
+    for key in values.keys() - known.keys():
         problems.add(f"{path}: {'.'.join(key)}", f"{_default(directory)} has no such parameter")
     problems.raise_if_any()
-    return layer
+    return values
 
 
 def _layered(names: Sequence[str], directory: Path) -> Values:
@@ -167,10 +168,3 @@ def _plain(value: Any) -> Iterator[Any]:
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _plain(inner)
-
-
-def _load(text: str) -> Any:
-    """The content of a file with numbers and texts that know how they were typed."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    return yaml.load(text)

@@ -39,14 +39,18 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     return params
 
 
-def parse_params(text: str, path: Path) -> dict[str, Any]:
+def parse_params(text: str, path: Path, as_typed: bool = False) -> dict[str, Any]:
     """The content of a parameter file as DVC reads it: YAML 1.2, where `010` is 10 and `yes` a text.
+
+    With `as_typed`, numbers and texts know how they were typed, for writing them again (ruamel's round trip).
 
     Raises EmbedTuneError naming `path` and the line if it is not valid YAML or a key stands twice, and if it holds no
     sections.
     """
     try:
-        content = YAML(typ="safe", pure=True).load(text)
+        yaml = YAML(typ="rt" if as_typed else "safe", pure=True)
+        yaml.preserve_quotes = True
+        content = yaml.load(text)
     except DuplicateKeyError as error:
         key = re.search(r'duplicate key "(.*?)"', str(error.problem))
         raise EmbedTuneError(

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from embedtune.core.hashes import content_hash
+
 LIBRARIES = (  # their versions can change what a model computes
     *("torch", "transformers", "tokenizers", "FlagEmbedding"),
     *("peft", "bitsandbytes"),  # of adapters; the latter on GPUs alone
@@ -24,12 +26,8 @@ def run_name(settings: str, inputs: Iterable[Path]) -> str:
     """
     digest = hashlib.sha256(settings.encode())
     digest.update(" ".join(f"{library}={_version(library)}" for library in LIBRARIES).encode())
-    for root in inputs:
-        for path in [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file()):
-            if "__pycache__" in path.parts:
-                continue
-            with path.open("rb") as file:
-                digest.update(f"{path}\0".encode() + hashlib.file_digest(file, "sha256").digest())
+    for path in inputs:
+        digest.update(f"{path}\0{content_hash(path)}\0".encode())
     return digest.hexdigest()[:12]
 
 
