@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,21 @@ from embedtune.retrieval.rankings import Rankings, rankings_of, tie_order
 from embedtune.retrieval.terms import Terms, lexical_tokenizer
 
 INDEX = "index.json"  # the tokeniser, and a hash of the other files
+REMEMBERED = 200_000  # terms of earlier questions whose places are kept in memory, some 20 MB
 
 
 @dataclass(frozen=True)
 class Index:
-    """A BM25 index of texts. `terms` cut them into terms, of which `vocabulary` (v,) uint64 holds the hashes."""
+    """A BM25 index of texts. `terms` cut them into terms, of which `vocabulary` (v,) uint64 holds the hashes.
+
+    `places` remembers where in the vocabulary the terms of earlier questions stand, -1 for those of no text: questions
+    share most of their terms, and to hash and search for one takes longer than to add up a short list of scores.
+    """
 
     terms: Terms
     vocabulary: NDArray[np.uint64]
     retriever: bm25s.BM25
+    places: dict[str, int] = field(default_factory=dict)
 
     def scores(self, question: str) -> NDArray[np.float32]:
         """The query's score with each text, float32, shape (texts,); 0 where they share no term."""
@@ -45,11 +51,23 @@ class Index:
 
     def _known(self, question: str) -> NDArray[np.int64]:
         """The numbers of the question's terms in the vocabulary, in their order; terms of no text are left out."""
-        asked = hashes(self.terms(question))
-        places = np.searchsorted(self.vocabulary, asked)
-        inside = places < len(self.vocabulary)
-        known: NDArray[np.int64] = places[inside][self.vocabulary[places[inside]] == asked[inside]]
-        return known
+        asked = self.terms(question)
+        found = {term: self.places.get(term, -2) for term in asked}
+        new = [term for term, place in found.items() if place == -2]
+        if new:
+            found.update(zip(new, self._places(new).tolist(), strict=True))
+            if len(self.places) > REMEMBERED:
+                self.places.clear()
+            self.places.update(found)
+        return np.array([found[term] for term in asked if found[term] >= 0], dtype=np.int64)
+
+    def _places(self, terms: list[str]) -> NDArray[np.int64]:
+        """The number of each term in the vocabulary, -1 if no text has it."""
+        asked = hashes(terms)
+        if not len(self.vocabulary):
+            return np.full(len(asked), -1)
+        places = np.searchsorted(self.vocabulary, asked).clip(max=len(self.vocabulary) - 1)
+        return np.where(self.vocabulary[places] == asked, places, -1)
 
 
 def write_index(

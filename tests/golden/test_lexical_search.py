@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from embedtune.data.corpus import Query
 from embedtune.evaluation.fusion_weight import best_weight
+from embedtune.retrieval import bm25 as bm25_module
 from embedtune.retrieval import postings
 from embedtune.retrieval.bm25 import rank_by_bm25, temporary_index
 from embedtune.retrieval.fusion import reciprocal_rank_fusion, weighted_score_fusion
@@ -66,6 +67,14 @@ def test_an_index_of_many_blocks_is_bm25s_own(monkeypatch: pytest.MonkeyPatch) -
         asked = [numbers[term] for term in terms(text + text[:5] + " unknown") if term in numbers]
         np.testing.assert_array_equal(index.scores(text + text[:5] + " unknown"), peer.get_scores_from_ids(asked))
     assert len(index.vocabulary) == len(numbers) - 1 > 50
+
+
+def test_what_is_remembered_of_earlier_questions_changes_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bm25_module, "REMEMBERED", 5)
+    index, questions = temporary_index(texts(4)), [text[:12] + " unknown" for text in texts(5)[:20]]
+    for question in questions + questions[::-1]:
+        np.testing.assert_array_equal(index.scores(question), temporary_index(texts(4)).scores(question))
+    assert len(index.places) <= 5 + max(len(terms(question)) for question in questions)
 
 
 @pytest.mark.parametrize("corpus", [[], ["", "，"]])
