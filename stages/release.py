@@ -10,7 +10,7 @@ from embedtune.comparison.choice import sentence
 from embedtune.comparison.release import training_history, write_release
 from embedtune.config import paths
 from embedtune.config.reading import load_params
-from embedtune.config.schema import Params
+from embedtune.config.schema import BASE, Params
 from embedtune.core import cli, files, json_files
 from embedtune.models.settings import read_settings
 from embedtune.retrieval.system import SYSTEM, dense_part
@@ -50,7 +50,7 @@ def facts(params: Params, choice: dict[str, Any], model: Path | None) -> Facts:
         "segment": params.segment,
         "rounds": params.rounds,
         "mine": params.mine,
-        "train": params.train,
+        "train": used_values(params, model.name if model else BASE),
         "mixtures": params.mixtures,
         "fusions": params.fusions,
     }
@@ -78,7 +78,17 @@ def origin(params: Params, model: str) -> str:
     mixture = params.mixtures.get(model)
     mixed = (mixture.model, json_files.read_json(paths.training_metrics(model))["weight"]) if mixture else None
     starts = {name: stage.start for name, stage in params.rounds.items()}
-    return training_history(model, starts, mixed, params.train.method, params.train.num_train_epochs)
+    return training_history(model, starts, mixed, params.train.method, used_values(params, model)["num_train_epochs"])
+
+
+def used_values(params: Params, model: str) -> dict[str, Any]:
+    """The values of the section `train` with those that the recipe chose for a model's last round (see recipe.py)."""
+    values = params.train.model_dump()
+    if model == BASE:
+        return values
+    mixture = params.mixtures.get(model)
+    settings = json_files.read_json(paths.training_metrics(mixture.model if mixture else model))["settings"]
+    return values | {key: setting["value"] for key, setting in settings.items()}
 
 
 if __name__ == "__main__":

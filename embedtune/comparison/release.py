@@ -24,14 +24,15 @@ def write_release(model: Path | None, target: Path, card: str, beside: list[Path
 
 
 def training_history(
-    name: str, rounds: Mapping[str, str], mixed: tuple[str, float] | None, method: str, epochs: int
+    name: str, rounds: Mapping[str, str], mixed: tuple[str, float] | None, method: str, epochs: int | None
 ) -> str:
     """How a model was trained, in sentences: the training rounds from the base model on, and the weight interpolation.
 
     Of the base model itself it says that it was not trained.
 
     `rounds` maps each round to the model that it starts from. If `name` is a mixture, `mixed` is (the round whose
-    weights are interpolated with the base model's, the weight of that round from 0 to 1), otherwise None.
+    weights are interpolated with the base model's, the weight of that round from 0 to 1), otherwise None. `epochs` is
+    that of the last round.
     """
     if name == "base":
         return "Its weights are the base model's: none of the training is in them."
