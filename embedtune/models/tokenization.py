@@ -16,6 +16,8 @@ from tokenizers import Tokenizer
 
 from embedtune.core.errors import EmbedTuneError, ParameterError
 
+TOKENIZER = "tokenizer.json"
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -36,7 +38,7 @@ class Frame:
 
 def load_tokenizer(model: Path) -> Tokenizer:
     """The fast tokenizer of a model directory, without padding or truncation. Raises EmbedTuneError without one."""
-    path = model / "tokenizer.json"
+    path = model / TOKENIZER
     if not path.is_file():
         raise EmbedTuneError(f"{path}: no such file; prepare the model first")
     tokenizer = Tokenizer.from_file(str(path))
