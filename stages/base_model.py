@@ -12,6 +12,7 @@ from embedtune.data.hub import choose_model_files, fetch_files
 from embedtune.models.base_model import prepare_model
 from embedtune.models.sample_model import write_sample_model
 from embedtune.models.settings import Settings
+from embedtune.models.trial import try_in_sentence_transformers
 from stages.running import run
 
 
@@ -31,6 +32,8 @@ def main() -> None:
             commit = fetch_files(params.model.name, "model", params.model.revision, choose_model_files, source)
             cli.say(f"base_model: {params.model.name} at commit {commit}")
         settings = prepare(params.model, source, target)
+        if params.model.name != "sample":
+            try_in_sentence_transformers(target)
     cli.say(f"base_model: wrote {base} ({params.model.name}, {settings.pooling} pooling, {settings.max_tokens} tokens)")
 
 

@@ -7,12 +7,14 @@ from pydantic import TypeAdapter
 
 from embedtune.comparison.card import Facts, Results, card
 from embedtune.comparison.choice import sentence
-from embedtune.comparison.release import training_history, write_release
+from embedtune.comparison.release import name_base_of_adapter, training_history, write_release
 from embedtune.config import paths
 from embedtune.config.reading import load_params
 from embedtune.config.schema import BASE, Params
 from embedtune.core import cli, files, json_files
+from embedtune.core.errors import EmbedTuneError
 from embedtune.models.settings import read_settings
+from embedtune.models.trial import try_in_sentence_transformers
 from embedtune.retrieval.system import SYSTEM, dense_part
 from stages.running import run
 
@@ -39,7 +41,24 @@ def main() -> None:
     beside = [paths.CALIBRATION, paths.VERDICT, paths.run(chosen) / SYSTEM]
     with files.atomic_directory(paths.RELEASE) as target:
         write_release(model, target, text, beside)
+        if model:
+            name_base_of_adapter(target, *base_of_adapter(params, model.name))
+            try_release(target)
     cli.say(f"release: wrote {paths.RELEASE} ({chosen}); `embedtune publish NAME/REPOSITORY` pushes it to a hub")
+
+
+def try_release(target: Path) -> None:
+    """Load the directory as its users will. Raises EmbedTuneError where sentence-transformers gives other vectors."""
+    try:
+        try_in_sentence_transformers(target)
+    except EmbedTuneError as error:
+        raise EmbedTuneError(f"{paths.RELEASE} is not written: {error}") from error
+
+
+def base_of_adapter(params: Params, model: str) -> tuple[str | None, str | None]:
+    """The hub id and revision of the model that a round's adapter belongs to; None for one that is on no hub."""
+    of_base = model in params.rounds and params.rounds[model].start == BASE
+    return (params.model.name, params.model.revision) if of_base and "/" in params.model.name else (None, None)
 
 
 def facts(params: Params, choice: dict[str, Any], model: Path | None) -> Facts:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+
+from embedtune.core import json_files
+
+ADAPTER_CONFIG = Path("adapter", "adapter_config.json")
 
 
 def write_release(model: Path | None, target: Path, card: str, beside: list[Path]) -> None:
@@ -21,6 +26,18 @@ def write_release(model: Path | None, target: Path, card: str, beside: list[Path
     for file in beside:
         shutil.copy(file, target)
     (target / "README.md").write_text(card, encoding="utf-8")
+
+
+def name_base_of_adapter(target: Path, base: str | None, revision: str | None) -> None:
+    """Name the model that the adapter in the released directory `target` was trained on, if there is an adapter.
+
+    `base` is a model's id on the hub and `revision` its commit or branch; None where it is on no hub. PEFT notes the
+    local directory, which on a hub would be the id of somebody else's model.
+    """
+    path = target / ADAPTER_CONFIG
+    if path.is_file():
+        config = json_files.read_json(path) | {"base_model_name_or_path": base, "revision": revision}
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def training_history(

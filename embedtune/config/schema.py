@@ -75,14 +75,20 @@ class Dataset(_Section):
     sample: SampleSize
 
 
+Instruction = Annotated[str | None, Expected("a text, or null for the model's own")]
+
+
 class Model(_Section):
     name: Text
     path: Text
-    pooling: Literal["cls", "mean", "last_token"]
-    query_instruction: str
-    passage_instruction: str
+    pooling: Annotated[
+        Literal["cls", "mean", "last_token"] | None,
+        Expected("one of cls, mean, last_token, or null for the model's own"),
+    ]
+    query_instruction: Instruction
+    passage_instruction: Instruction
     revision: Text
-    normalize: TrueOrFalse
+    normalize: Annotated[TrueOrFalse | None, Expected("true, false, or null for the model's own")]
 
 
 class Segment(_Section):

@@ -25,10 +25,10 @@ class CrossEncoder:
         quiet_transformers()
         try:
             self.model, loading = AutoModelForSequenceClassification.from_pretrained(
-                directory, dtype=dtype, local_files_only=True, output_loading_info=True
+                directory, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
             )
-            self.tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            self.tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # whatever transformers meets in these files, the files are the reason
             raise EmbedTuneError(f"{directory}: cannot be loaded as a cross-encoder: {error}") from error
         if self.model.config.num_labels != 1 or loading["missing_keys"]:
             raise EmbedTuneError(
