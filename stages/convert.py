@@ -36,14 +36,20 @@ def main() -> None:
         questions, counts = convert(layout, CorpusWriter(corpus_file), bad_rows)
         shares = params.dataset.split_shares.model_dump()
         splits, split_counts = complete_splits(
-            questions, shares, params.dataset.dev_queries, params.dataset.seed, params.dataset.split_by
+            questions,
+            shares,
+            params.dataset.dev_queries,
+            params.dataset.seed,
+            params.dataset.split_by,
+            params.dataset.leak_similarity,
         )
         if params.dataset.shuffle_train_questions:
             shuffle_questions(splits["train"], params.dataset.seed)
         leak_counts, leaking = find_leaks(splits, params.dataset.leak_similarity)
         if params.dataset.remove_leaks:
-            splits["train"] = without_leaks(splits["train"], leaking)
-            split_counts |= {"train_queries": len(splits["train"]), "train_queries_removed": len(leaking)}
+            for split, positions in leaking.items():
+                splits[split] = without_leaks(split, splits[split], positions)
+                split_counts |= {f"{split}_queries": len(splits[split]), f"{split}_queries_removed": len(positions)}
         for split, queries in splits.items():
             write_queries(queries_directory, split, queries)
             write_qrels(qrels_directory, split, queries)
@@ -59,13 +65,14 @@ def main() -> None:
                 f"(dataset.split_by: {params.dataset.split_by}); {share:.0%} of {split}'s ask for a document that "
                 "training questions ask for too"
             )
-    if leaking:
-        what = (
-            "removed from train"
-            if params.dataset.remove_leaks
-            else "left in train (dataset.remove_leaks: true would remove them)"
-        )
-        cli.say(f"convert: {len(leaking)} training questions are (nearly) asked in dev or test too; {what}")
+    for split, of, others in (("train", "training", "dev or test"), ("dev", "dev", "test")):
+        if leaking[split]:
+            what = (
+                f"removed from {split}"
+                if params.dataset.remove_leaks
+                else f"left in {split} (dataset.remove_leaks: true would remove them)"
+            )
+            cli.say(f"convert: {len(leaking[split])} {of} questions are (nearly) asked in {others} too; {what}")
     if bad_rows.count:
         cli.say(f"convert: set aside {bad_rows.count} bad rows in {paths.SKIPPED}")
 
