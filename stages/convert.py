@@ -22,7 +22,8 @@ from stages.running import run
 
 def main() -> None:
     """Write data/corpus.jsonl, data/queries, data/qrels, data/skipped.jsonl and metrics/data.json."""
-    dataset = load_params().dataset
+    params = load_params()
+    dataset = params.dataset
     layout_format = dataset.format if dataset.source == "local" else "mldr"
     language = dataset.language if dataset.source != "sample" else "zh"
     raw, source = paths.RAW, Path(dataset.path)

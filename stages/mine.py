@@ -14,6 +14,7 @@ from embedtune.mining.mining_counts import held_out_counts, mining_counts, score
 from embedtune.mining.positives import Rerank, passage_scorer
 from embedtune.models.vector_store import open_store
 from embedtune.retrieval.dense import rank_documents
+from embedtune.retrieval.rankings import without_ignored
 from stages.running import run
 
 
@@ -27,14 +28,26 @@ def main() -> None:
     splits = {split: read_queries(paths.QUERIES, paths.QRELS, split) for split in SPLITS}
     queries = splits.pop("train")
     query_vectors, passage_vectors = store.queries("train"), store.passages
-    rankings = rank_documents(query_vectors, passage_vectors, passages.document, passages.document_ids, recipe.depth)
+    rankings = without_ignored(
+        queries,
+        passages.document_ids,
+        recipe.depth,
+        lambda depth: rank_documents(query_vectors, passage_vectors, passages.document, passages.document_ids, depth),
+    )
     number_of = {document_id: number for number, document_id in enumerate(passages.document_ids)}
     pool = MiningData(queries, rankings, query_vectors, passage_vectors, passages, number_of)
     rerank = None
     if params.mine.positive_passage == "reranker":
         rerank = reranker(params.reranker.max_len, params.reranker.batch_size)
     score = passage_scorer(
-        params.mine.positive_passage, queries, query_vectors, passage_vectors, passages, corpus, rerank
+        params.mine.positive_passage,
+        queries,
+        query_vectors,
+        passage_vectors,
+        passages,
+        corpus,
+        rerank,
+        params.lexical.tokenizer,
     )
     mined = list(mine(pool, score, recipe))
     numbers = used_passages(mined)
@@ -61,4 +74,4 @@ def reranker(max_len: int, batch_size: int) -> Rerank:
 
 
 if __name__ == "__main__":
-    run(main, "mine", "reranker", "encode")
+    run(main, "mine", "reranker", "encode", "lexical")

@@ -10,6 +10,7 @@ Passages are numbered from 0 in corpus order. The passages of a document have co
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,18 @@ class Passages:
     def __len__(self) -> int:
         return len(self.document)
 
+    def text_numbers(self) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.bool_]]:
+        """The distinct texts: (their hashes, ascending; each passage's text as a number; which several documents have).
+
+        Shapes (t,), (passages,) and (t,).
+        """
+        hashes, numbers = np.unique(self.text_hash, return_inverse=True)
+        first = np.full(len(hashes), len(self.document_ids), dtype=np.int64)
+        last = np.full(len(hashes), -1, dtype=np.int64)
+        np.minimum.at(first, numbers, self.document)
+        np.maximum.at(last, numbers, self.document)
+        return hashes, numbers, first < last
+
     def tokens(self, passage: int) -> NDArray[np.integer]:
         """The token ids of one passage with the title prefix, without special tokens; uint16 or uint32, shape (n,)."""
         content = self.content(passage)
@@ -95,6 +108,11 @@ class Passages:
     def of_document(self, document: int) -> NDArray[np.int64]:
         """The numbers of the document's passages, in order; int64, shape (n,)."""
         return np.arange(self.first_passage[document], self.first_passage[document + 1])
+
+
+def text_hash(text: str) -> int:
+    """A 64-bit BLAKE2b hash that identifies passages of equal text. Leading and trailing white space is ignored."""
+    return int.from_bytes(hashlib.blake2b(text.strip().encode(), digest_size=8).digest(), "little")
 
 
 def open_passages(directory: Path) -> Passages:

@@ -8,7 +8,6 @@ corpus. If only the head of each document is kept, only as much text is tokenise
 from __future__ import annotations
 
 import ctypes
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -24,7 +23,7 @@ from embedtune.core import json_files
 from embedtune.core.errors import ParameterError
 from embedtune.core.progress import bar
 from embedtune.data.corpus import Document, read_corpus
-from embedtune.data.passages import DOCUMENT_SCHEMA, PASSAGE_SCHEMA
+from embedtune.data.passages import DOCUMENT_SCHEMA, PASSAGE_SCHEMA, text_hash
 from embedtune.data.windows import Window, characters, windows
 
 BATCH_CHARACTERS = 1_000_000  # per batch; an encoding takes some 100 bytes a token: 100 MB a batch, for 2 or 3 batches
@@ -143,11 +142,6 @@ def _add_rows(
         rows["char_start"].append(char_start)
         rows["char_end"].append(char_end)
         rows["text_hash"].append(text_hash(text[char_start:char_end]))
-
-
-def text_hash(text: str) -> int:
-    """A 64-bit BLAKE2b hash that identifies passages of equal text. Leading and trailing white space is ignored."""
-    return int.from_bytes(hashlib.blake2b(text.strip().encode(), digest_size=8).digest(), "little")
 
 
 def _encoded(
