@@ -2,7 +2,8 @@
 
     token_ids.bin       the token ids of all documents, concatenated, without special tokens; uint16 or uint32
     passages.parquet    document (row of documents.parquet), token_start, token_count, char_start, char_end, text_hash
-    documents.parquet   document_id, corpus_offset (byte of its line in corpus.jsonl), first_passage, title_tokens
+    documents.parquet   document_id, corpus_offset (byte of its line in corpus.jsonl), first_passage, title_tokens,
+                        title_end
     meta.json           dtype, max_tokens, and counts of documents, passages and tokens
 
 Passages are numbered from 0 in corpus order. The passages of a document have consecutive numbers.
@@ -38,6 +39,7 @@ DOCUMENT_SCHEMA = pa.schema(
         ("corpus_offset", pa.int64()),
         ("first_passage", pa.int64()),
         ("title_tokens", pa.int32()),
+        ("title_end", pa.int32()),
     ]
 )
 
@@ -49,8 +51,8 @@ class Passages:
     The arrays from `token_start` to `document` have one element per passage, those after `document` one per document.
     `first_passage` has one element more: document d has the passages first_passage[d] to first_passage[d + 1] - 1.
     Passages have equal `text_hash` if their texts are equal, apart from leading and trailing white space. Every passage
-    of a document but the first is prefixed with the document's first `title_tokens` tokens, its title. `token_count`,
-    `char_start` and `char_end` do not include this prefix.
+    of a document but the first is prefixed with the document's first `title_tokens` tokens, its title or the beginning
+    of it, which end at character `title_end`. `token_count`, `char_start` and `char_end` do not include this prefix.
     """
 
     token_ids: NDArray[np.integer]
@@ -64,6 +66,7 @@ class Passages:
     corpus_offset: NDArray[np.int64]
     first_passage: NDArray[np.int64]
     title_tokens: NDArray[np.int32]
+    title_end: NDArray[np.int32]
     max_tokens: int
 
     def __len__(self) -> int:
@@ -130,6 +133,7 @@ def open_passages(directory: Path) -> Passages:
         corpus_offset=documents["corpus_offset"].to_numpy(),
         first_passage=np.append(documents["first_passage"].to_numpy(), len(table)),
         title_tokens=documents["title_tokens"].to_numpy(),
+        title_end=documents["title_end"].to_numpy(),
         max_tokens=meta["max_tokens"],
         **columns,
     )
@@ -138,7 +142,7 @@ def open_passages(directory: Path) -> Passages:
 def read_texts(corpus: Path, passages: Passages, numbers: NDArray[np.integer]) -> list[str]:
     """The texts of the passages `numbers`, read from `corpus` (corpus.jsonl) by byte offset.
 
-    A passage with a title prefix begins with the whole title, also where the prefix holds only its first tokens.
+    A passage with a title prefix begins with the text of its tokens, the title or its beginning.
     """
     texts = [""] * len(numbers)
     by_document = np.argsort(passages.document[numbers], kind="stable")
@@ -152,5 +156,5 @@ def read_texts(corpus: Path, passages: Passages, numbers: NDArray[np.integer]) -
                 row = orjson.loads(file.readline())
             carried = passages.title_tokens[document] and passage != passages.first_passage[document]
             content = row["text"][passages.char_start[passage] : passages.char_end[passage]]
-            texts[i] = f"{row['title']} {content}" if carried else content
+            texts[i] = f"{row['text'][: passages.title_end[document]]} {content}" if carried else content
     return texts

@@ -73,10 +73,11 @@ def write_passages(
     ):
         for batch, encodings in _encoded(read_corpus(corpus), tokenizer, head_tokens):
             rows: dict[str, list[int]] = {name: [] for name in PASSAGE_SCHEMA.names}
-            first_passages, titles = [], []
+            first_passages, titles, title_ends = [], [], []
             for document, encoding in zip(batch, encodings, strict=True):
                 first_passages.append(counts["passages"] + len(rows["document"]))
                 titles.append(_title_length(encoding, document.title, title_tokens))
+                title_ends.append(characters(encoding, titles[-1] - 1)[1] if titles[-1] else 0)
                 spans = list(
                     windows(
                         encoding,
@@ -97,7 +98,7 @@ def write_passages(
             passage_table.write_table(pa.table(rows, schema=PASSAGE_SCHEMA))
             document_table.write_table(
                 pa.table(
-                    [[d.id for d in batch], [d.offset for d in batch], first_passages, titles],
+                    [[d.id for d in batch], [d.offset for d in batch], first_passages, titles, title_ends],
                     schema=DOCUMENT_SCHEMA,
                 )
             )

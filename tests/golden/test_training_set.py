@@ -41,6 +41,7 @@ def drawn() -> TrainingSet:
         char_start=np.zeros(count, dtype=np.int32),
         char_end=np.zeros(count, dtype=np.int32),
         title_tokens=np.zeros(count, dtype=np.int32),
+        title_end=np.zeros(count, dtype=np.int32),
         text_hash=np.array([text_hash(str(n)) for n in range(count)], dtype=np.uint64),
         document=np.arange(count, dtype=np.int32),
         document_ids=[str(i) for i in range(count)],
@@ -118,6 +119,7 @@ def equal_texts(drawn: TrainingSet, text_of: dict[int, str], queries: dict[int, 
         document_ids=drawn.passages.document_ids[::2],
         first_passage=np.arange(0, len(texts) + 1, 2),
         title_tokens=np.zeros(len(texts) // 2, dtype=np.int32),
+        title_end=np.zeros(len(texts) // 2, dtype=np.int32),
     )
     rows = [
         MinedRow(f"q{i}", queries.get(i, f"question {i}"), [positive], []) for i, positive in enumerate((0, 2, 4, 6))
