@@ -149,3 +149,19 @@ def test_negatives_that_answer_held_out_questions_are_counted(planted: World) ->
     assert expected["dev"] and expected["test"] > 2
     counts = held_out_counts(planted.pool, mined, held_out)
     assert counts == {f"negatives_relevant_in_{split}": count for split, count in expected.items()}
+
+
+def test_a_question_is_no_negative_of_itself(tmp_path: Path, sample_model: Path) -> None:
+    """Neither a passage with its text, nor any passage of a document that it ignores."""
+    rng = np.random.default_rng(4)
+    sentences = [[random_sentence(rng) for _ in range(2)] for _ in range(20)]
+    query = Query("q", f" {sentences[7][1]}\n", {document_id(0): 1, document_id(9): 0}, ignored=[document_id(9)])
+    world = make_world(tmp_path, sample_model, sentences, [query], unit(rng.standard_normal(16))[None])
+    for recipe in (EVERYTHING, replace(EVERYTHING, hard_share=0.0), replace(EVERYTHING, source="both")):
+        mined, rows = mine_all(world, recipe)
+        texts = rows[0]["neg"]
+        assert sentences[7][1] not in texts and not set(sentences[9]) & set(texts)
+        assert len(texts) >= 17
+        assert mining_counts(world.pool, mined, recipe)["refused_text_of_query"] >= 1
+    source = replace(EVERYTHING, source="dataset")
+    assert mine_all(world, source)[1][0]["neg"] == []
