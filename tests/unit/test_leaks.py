@@ -77,6 +77,22 @@ def test_combining_marks_tell_questions_apart_and_forms_of_writing_do_not(one: s
     assert (leaking["train"] == {0}) == (counts["train_queries_equal_to_test"] == 1) == same
 
 
+WORDS = {  # of each language of MLDR, two that differ by a mark or a stroke
+    **{"ar": ("كَتَبَ", "كُتِبَ"), "de": ("schon", "schön"), "en": ("resume", "résumé"), "es": ("ano", "año")},
+    **{"fr": ("cote", "côté"), "hi": ("लड़का", "लड़की"), "it": ("pero", "però"), "ja": ("はし", "ばし")},
+    **{"ko": ("가", "각"), "pt": ("avó", "avô"), "ru": ("все", "всё"), "th": ("ข้าว", "ขาว"), "zh": ("土", "士")},
+}
+
+
+@pytest.mark.parametrize("language", WORDS)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_words_of_every_language_are_told_apart_however_they_are_encoded(language: str, form: str) -> None:
+    one, other = WORDS[language]
+    train = [query(unicodedata.normalize(form, word), f"d{word}") for word in (one, other)]
+    splits = {"train": train, "dev": [query("x", "d")], "test": [query(f"{one}?", "d")]}
+    assert find_leaks(splits, 1.0)[1]["train"] == {0}
+
+
 def jaccard(a: str, b: str) -> float:
     first, second = ({text[i : i + 3] for i in range(max(1, len(text) - 2))} for text in (a, b))
     return len(first & second) / len(first | second)
