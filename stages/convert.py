@@ -1,13 +1,18 @@
 """convert: convert the raw data set to BEIR's layout, add the splits that it lacks, and count its contents."""
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from embedtune.config import paths
 from embedtune.config.reading import load_params
+from embedtune.config.schema import Dataset
 from embedtune.core import cli, files, json_files
+from embedtune.core.errors import naming
 from embedtune.data.convert import CorpusWriter, convert
 from embedtune.data.corpus import write_qrels, write_queries
+from embedtune.data.equal_texts import equal_documents, is_judged_unlike, judge_alike, own_documents
 from embedtune.data.layouts.opening import open_layout
 from embedtune.data.layouts.rows import BadRows
 from embedtune.data.leaks import find_leaks, trained_document_counts, without_leaks
@@ -18,8 +23,11 @@ from stages.running import run
 def main() -> None:
     """Write data/corpus.jsonl, data/queries, data/qrels, data/skipped.jsonl and metrics/data.json."""
     params = load_params()
-    layout_format = params.dataset.format if params.dataset.source == "local" else "mldr"
-    language = params.dataset.language if params.dataset.source != "sample" else "zh"
+    dataset = params.dataset
+    layout_format = dataset.format if dataset.source == "local" else "mldr"
+    language = dataset.language if dataset.source != "sample" else "zh"
+    raw, source = paths.RAW, Path(dataset.path)
+    original = raw if dataset.source != "local" else source if source.is_dir() else source.parent
     with contextlib.ExitStack() as outputs:
         skipped_path = outputs.enter_context(files.atomic_file(paths.SKIPPED))
         skipped = outputs.enter_context(skipped_path.open("wb"))
@@ -27,47 +35,119 @@ def main() -> None:
         corpus_file = outputs.enter_context(corpus_path.open("wb"))
         queries_directory = outputs.enter_context(files.atomic_directory(paths.QUERIES))
         qrels_directory = outputs.enter_context(files.atomic_directory(paths.QRELS))
+        outputs.enter_context(naming(str(raw), str(original)))
 
-        raw, source = paths.RAW, Path(params.dataset.path)
-        original = raw if params.dataset.source != "local" else source if source.is_dir() else source.parent
-        set_aside = skipped if params.dataset.on_bad_row == "skip" else None
-        bad_rows = BadRows(set_aside, renamed=(str(raw), str(original)))
+        set_aside = skipped if dataset.on_bad_row == "skip" else None
+        bad_rows, corpus = BadRows(set_aside, renamed=(str(raw), str(original))), CorpusWriter(corpus_file)
         layout = open_layout(raw, layout_format, language, bad_rows)
-        questions, counts = convert(layout, CorpusWriter(corpus_file), bad_rows)
-        shares = params.dataset.split_shares.model_dump()
+        questions, counts = convert(layout, corpus, bad_rows)
+        equals = equal_documents(corpus.fingerprints)
+        if dataset.judge_equal_documents_alike:
+            judge_alike((query for queries in questions.values() for query in queries), equals)
         splits, split_counts = complete_splits(
-            questions, shares, params.dataset.dev_queries, params.dataset.seed, params.dataset.split_by
+            questions,
+            dataset.split_shares.model_dump(),
+            dataset.dev_queries,
+            dataset.seed,
+            dataset.split_by,
+            dataset.leak_similarity,
         )
-        if params.dataset.shuffle_train_questions:
-            shuffle_questions(splits["train"], params.dataset.seed)
-        leak_counts, leaking = find_leaks(splits, params.dataset.leak_similarity)
-        if params.dataset.remove_leaks:
-            splits["train"] = without_leaks(splits["train"], leaking)
-            split_counts |= {"train_queries": len(splits["train"]), "train_queries_removed": len(leaking)}
+        if dataset.shuffle_train_questions:
+            shuffle_questions(splits["train"], dataset.seed)
+        leak_counts, leaking = find_leaks(splits, dataset.leak_similarity)
+        if dataset.remove_leaks:
+            for split, positions in leaking.items():
+                splits[split] = without_leaks(split, splits[split], positions)
+                split_counts |= {f"{split}_queries": len(splits[split]), f"{split}_queries_removed": len(positions)}
+        text_counts: dict[str, int] = {"documents_with_equal_text": len(equals)}
         for split, queries in splits.items():
+            own = own_documents(queries, corpus.fingerprints, corpus.bodies)
+            unlike = sum(is_judged_unlike(query, equals) for query in queries)
+            text_counts |= {
+                f"{split}_queries_with_equal_documents": unlike,
+                f"{split}_queries_that_are_documents": sum(map(bool, own)),
+            }
+            if dataset.ignore_identical_text:
+                for query, documents in zip(queries, own, strict=True):
+                    query.ignored = documents
             write_queries(queries_directory, split, queries)
             write_qrels(qrels_directory, split, queries)
-    trained = trained_document_counts(splits)
-    json_files.write_json(paths.DATA_COUNTS, counts | split_counts | leak_counts | trained)
+    found = counts | split_counts | leak_counts | trained_document_counts(splits) | text_counts
+    json_files.write_json(paths.DATA_COUNTS, found)
     sizes = ", ".join(f"{len(queries)} {split}" for split, queries in splits.items())
     cli.say(f"convert: wrote {counts['documents']} documents to {paths.CORPUS}; questions: {sizes}")
+    leaks = {split: len(positions) for split, positions in leaking.items()}
+    for remark in (
+        *about_files(found, layout.unread),
+        *about_splits(found, leaks, dataset),
+        *about_texts(found, dataset),
+    ):
+        cli.say(f"convert: {remark}")
+
+
+def about_files(found: dict[str, Any], unread: list[str]) -> Iterator[str]:
+    """Yield what is to be known of rows and files that were not taken as they are."""
+    if found["rows_skipped"]:
+        yield f"set aside {found['rows_skipped']} bad rows in {paths.SKIPPED}"
+    if unread:
+        yield f"files beside the data that are not read: {', '.join(unread[:10])}{' …' * (len(unread) > 10)}"
+    if found["unread_keys"]:
+        keys = ", ".join(f"{key} ({count} rows)" for key, count in found["unread_keys"].items())
+        yield f"keys of rows that are not read: {keys}"
+    if "prompt" in found["unread_keys"]:
+        yield "every question gets model.query_instruction, whatever its row's prompt is"
+    if 0 < found["documents_added"] < found["documents"]:
+        yield f"{found['documents_added']} documents of rows are not in the corpus; they are added to it"
+    if found["documents_differing"]:
+        yield f"{found['documents_differing']} texts of rows differ from the corpus's, which is taken"
+
+
+def about_splits(found: dict[str, Any], leaks: dict[str, int], dataset: Dataset) -> Iterator[str]:
+    """Yield where dev and test come from, and which questions leak."""
     for split in ("dev", "test"):
-        if split_counts[f"{split}_queries_from_train"]:
-            moved, share = split_counts[f"{split}_queries_from_train"], trained[f"{split}_share_with_trained_documents"]
-            cli.say(
-                f"convert: {moved} {split} questions are taken from train, by {split_counts['split_by']} "
-                f"(dataset.split_by: {params.dataset.split_by}); {share:.0%} of {split}'s ask for a document that "
-                "training questions ask for too"
-            )
-    if leaking:
-        what = (
-            "removed from train"
-            if params.dataset.remove_leaks
-            else "left in train (dataset.remove_leaks: true would remove them)"
+        moved, count = found[f"{split}_queries_from_train"], found[f"{split}_queries"]
+        if not moved:
+            continue
+        own = count + found.get(f"{split}_queries_removed", 0) - moved
+        why = (
+            f"{split} has {own} questions of its own, fewer than dataset.dev_queries ({dataset.dev_queries}): {moved} "
+            "more are taken from train"
+            if own
+            else f"{moved} {split} questions are taken from train"
         )
-        cli.say(f"convert: {len(leaking)} training questions are (nearly) asked in dev or test too; {what}")
-    if bad_rows.count:
-        cli.say(f"convert: set aside {bad_rows.count} bad rows in {paths.SKIPPED}")
+        yield (
+            f"{why}, by {found['split_by']} (dataset.split_by: {dataset.split_by}); "
+            f"{found[f'{split}_share_with_trained_documents']:.0%} of {split}'s ask for a document that training "
+            "questions ask for too"
+        )
+    for split, of, others in (("train", "training", "dev or test"), ("dev", "dev", "test")):
+        if leaks[split]:
+            what = (
+                f"removed from {split}"
+                if dataset.remove_leaks
+                else f"left in {split} (dataset.remove_leaks: true would remove them)"
+            )
+            yield f"{leaks[split]} {of} questions are (nearly) asked in {others} too; {what}"
+
+
+def about_texts(found: dict[str, Any], dataset: Dataset) -> Iterator[str]:
+    """Yield how many questions ask for one of several equal documents, and how many are documents themselves."""
+    unlike, own = (
+        ", ".join(f"{found[f'{split}_{what}']} {split}" for split in ("train", "dev", "test"))
+        for what in ("queries_with_equal_documents", "queries_that_are_documents")
+    )
+    if any(found[f"{split}_queries_with_equal_documents"] for split in ("train", "dev", "test")):
+        yield (
+            f"{found['documents_with_equal_text']} documents have the text of another; some questions ({unlike}) have "
+            "only one of them as relevant, and no system can tell which; "
+            "dataset.judge_equal_documents_alike: true judges them alike"
+        )
+    if any(found[f"{split}_queries_that_are_documents"] for split in ("train", "dev", "test")):
+        yield f"some questions ({own}) are themselves documents, which are not relevant to them; " + (
+            "each is left out of its question's rankings and negatives"
+            if dataset.ignore_identical_text
+            else "every system ranks such a document first; dataset.ignore_identical_text: true leaves it out"
+        )
 
 
 if __name__ == "__main__":

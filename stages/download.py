@@ -1,25 +1,14 @@
 """download: put the data set into data/raw in its publisher's layout (generated, downloaded or copied)."""
 
-import shutil
 from pathlib import Path
 
 from embedtune.config import paths
 from embedtune.config.reading import load_params
 from embedtune.core import cli, files
-from embedtune.core.errors import ParameterError
 from embedtune.data.hub import choose_mldr_files, fetch_files
+from embedtune.data.local import copy_local
 from embedtune.data.sample.corpus import write_sample
 from stages.running import run
-
-
-def copy_local(source: Path, target: Path) -> None:
-    """Copy a file, or a directory without its hidden files, into `target`. Raises ParameterError if it is missing."""
-    if source.is_dir():
-        shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
-    elif source.is_file():
-        shutil.copyfile(source, target / source.name)
-    else:
-        raise ParameterError("path", f"{source} does not exist; give a directory or a file")
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from embedtune.mining.mining_counts import held_out_counts, mining_counts, score
 from embedtune.mining.positives import Rerank, passage_scorer
 from embedtune.models.vector_store import open_store
 from embedtune.retrieval.dense import rank_documents
+from embedtune.retrieval.rankings import without_ignored
 from stages.running import in_words, run
 
 
@@ -29,7 +30,12 @@ def main() -> None:
     splits = {split: read_queries(paths.QUERIES, paths.QRELS, split) for split in SPLITS}
     queries = splits.pop("train")
     query_vectors, passage_vectors = store.queries("train"), store.passages
-    rankings = rank_documents(query_vectors, passage_vectors, passages.document, passages.document_ids, recipe.depth)
+    rankings = without_ignored(
+        queries,
+        passages.document_ids,
+        recipe.depth,
+        lambda depth: rank_documents(query_vectors, passage_vectors, passages.document, passages.document_ids, depth),
+    )
     number_of = {document_id: number for number, document_id in enumerate(passages.document_ids)}
     background = background_scores(query_vectors, passage_vectors)
     pool = MiningData(queries, rankings, query_vectors, passage_vectors, passages, number_of, background)
@@ -37,7 +43,15 @@ def main() -> None:
     if params.mine.positive_passage == "reranker":
         rerank = reranker(params.reranker.max_len, params.reranker.batch_size)
     score = passage_scorer(
-        params.mine.positive_passage, queries, query_vectors, passage_vectors, background, passages, corpus, rerank
+        params.mine.positive_passage,
+        queries,
+        query_vectors,
+        passage_vectors,
+        background,
+        passages,
+        corpus,
+        rerank,
+        params.lexical.tokenizer,
     )
     mined = list(mine(pool, score, recipe))
     numbers = used_passages(mined)
@@ -66,4 +80,4 @@ def reranker(max_len: int, batch_size: int) -> Rerank:
 
 
 if __name__ == "__main__":
-    run(main, "mine", "reranker", "encode")
+    run(main, "mine", "reranker", "encode", "lexical")

@@ -12,11 +12,11 @@ def main() -> None:
     """Write data/slices.csv."""
     params = load_params()
     queries = read_queries(paths.QUERIES, paths.QRELS, params.evaluate.split)
-    table = slices(queries, paths.CORPUS)
+    table = slices(queries, paths.CORPUS, params.lexical.tokenizer)
     with files.atomic_file(paths.SLICES) as partial:
         table.to_csv(partial, index=False)
     cli.say(f"slices: wrote the groups of {len(queries)} {params.evaluate.split} questions to data/slices.csv")
 
 
 if __name__ == "__main__":
-    run(main, "evaluate")
+    run(main, "evaluate", "lexical")

@@ -2,9 +2,9 @@
 
     python -m tools.code_dependencies
 
-Stages in BY_FILE cost hours or the network when they run again, or hold up those that do; they depend on the very files that they import. The
-others depend on whole rooms of the package, and of `core` on the files that they import. What checks parameters, words
-messages or draws bars is left out everywhere: a better message re-runs nothing.
+Stages in BY_FILE cost hours or the network when they run again, or hold up those that do; they depend on the very files
+that they import. The others depend on whole rooms of the package, and of `core` on the files that they import. What
+checks parameters, words messages or draws bars is left out everywhere: a better message re-runs nothing.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from embedtune.config.reading import load_params
 from embedtune.core import cli, json_files
 from embedtune.core.errors import Problems
 from embedtune.core.run_folder import library_versions
+from embedtune.data.local import unreadable
 
 
 def tell_other_versions(name: str) -> None:
@@ -34,15 +35,15 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--results-of", metavar="STAGE", help="also whether `dvc repro STAGE` would run nothing")
     given = parser.parse_args(arguments)
     params = load_params(given.file)
-    problems = Problems()  # DVC's own error for a missing dependency names no key of params.yaml
+    problems = Problems()  # DVC's own error for a missing dependency names no key of params.yaml; at a pipe it waits
     for key, dependency in (
         ("dataset.path", params.dataset.path),
         ("model.path", params.model.path),
         ("reranker.path", params.reranker.path),
         ("general_data.path", params.general_data.path),
     ):
-        if not Path(dependency).exists():
-            problems.add(f"{given.file}: {key}", f"{dependency} does not exist; give a directory or a file")
+        for problem in unreadable(Path(dependency)):
+            problems.add(f"{given.file}: {key}", problem)
     problems.raise_if_any()
     for name in params.rounds:
         tell_other_versions(name)

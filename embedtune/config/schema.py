@@ -70,6 +70,8 @@ class Dataset(_Section):
     on_bad_row: Literal["fail", "skip"]
     remove_leaks: TrueOrFalse
     leak_similarity: AboveZeroToOne
+    judge_equal_documents_alike: TrueOrFalse
+    ignore_identical_text: TrueOrFalse
     shuffle_train_questions: TrueOrFalse
     seed: WholeNumber
     sample: SampleSize

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Iterator
+
 SHOWN_PROBLEMS = 20  # about a screenful; the message gives the number of the rest
 
 
@@ -21,6 +25,17 @@ class ParameterError(EmbedTuneError):
         self.parameter, self.problem = parameter, problem
 
 
+@contextlib.contextmanager
+def naming(folder: str, name: str) -> Iterator[None]:
+    """Let EmbedTuneErrors from inside say the path `name` where they say `folder`, of which it was copied."""
+    try:
+        yield
+    except EmbedTuneError as error:
+        pattern = re.compile(rf"(?<![\w./-]){re.escape(folder)}(?=[/:])")
+        error.args = tuple(pattern.sub(lambda _: name, text) for text in error.args)
+        raise
+
+
 class Problems:
     """Collects the problems of one input, so that one run reports all of them."""
 
@@ -28,10 +43,13 @@ class Problems:
         self.count = 0
         self._shown: list[str] = []
 
-    def add(self, where: str, what: str) -> None:
-        """Record one problem: `where` is a file with its line or key, `what` says what is wrong and how to fix it."""
+    def add(self, where: str, what: str, shown: bool = True) -> None:
+        """Record one problem: `where` is a file with its line or key, `what` says what is wrong and how to fix it.
+
+        One that is not `shown` is counted alone.
+        """
         self.count += 1
-        if self.count <= SHOWN_PROBLEMS:
+        if shown and len(self._shown) < SHOWN_PROBLEMS:
             self._shown.append(f"{where}: {what}")
 
     def text(self) -> str:

@@ -40,7 +40,8 @@ class Query:
 
     `judgments` maps document ids to relevance in the data set's order; 0 is a judged negative. `answers` are the known
     answers as character ranges of a document's text: [{"docid", "start", "end"}]. `scores` maps document ids to a
-    teacher's scores, where the data set has them.
+    teacher's scores, where the data set has them. `ignored` are the ids of documents that are left out of the query's
+    rankings and are no negatives for it.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Query:
     judgments: dict[str, int] = field(default_factory=dict)
     answers: list[dict[str, Any]] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
 
     def relevant(self) -> list[str]:
         """The ids of the relevant documents, those with a judgment above 0."""
@@ -71,10 +73,11 @@ def read_corpus(path: Path) -> Iterator[Document]:
 
 
 def write_queries(directory: Path, split: str, queries: list[Query]) -> None:
-    """Write `directory/<split>.jsonl` with rows {_id, text, metadata: {answers, scores}}; empty metadata is omitted."""
+    """Write `directory/<split>.jsonl`: {_id, text, metadata: {answers, scores, ignored}}, less what is empty."""
 
     def row(query: Query) -> dict[str, Any]:
-        metadata = {name: value for name, value in (("answers", query.answers), ("scores", query.scores)) if value}
+        known = {"answers": query.answers, "scores": query.scores, "ignored": query.ignored}
+        metadata = {name: value for name, value in known.items() if value}
         return {"_id": query.id, "text": query.text, **({"metadata": metadata} if metadata else {})}
 
     json_files.write_json_lines(directory / f"{split}.jsonl", map(row, queries))

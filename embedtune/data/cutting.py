@@ -36,16 +36,17 @@ class Cut:
     """A document in passages.
 
     `ids` are token ids, of which passage p has those in the range `tokens[p]`; its text has the characters in the range
-    `characters[p]`. The first `title` tokens are the title that later passages carry along. `room` is the number of
-    tokens that the passages may have after which the document goes on, `unused` how many of them they have not.
-    `joined` passages are tokenised apart from their instruction, which would share a token with them; `dropped` is the
-    number of tokens that a passage had too many.
+    `characters[p]`. The first `title` tokens, which end at the character `title_end`, are the title that later passages
+    carry along. `room` is the number of tokens that the passages may have after which the document goes on, `unused`
+    how many of them they have not. `joined` passages are tokenised apart from their instruction, which would share a
+    token with them; `dropped` is the number of tokens that a passage had too many.
     """
 
     ids: list[int]
     tokens: list[Window]
     characters: list[Window]
     title: int
+    title_end: int
     room: int
     unused: int
     joined: int = 0
@@ -69,7 +70,8 @@ def _cut_tokens(document: Document, encoding: Encoding, shape: Shape) -> Cut:
     spans = _windows(document, encoding, shape, title, spare=(0, 0))
     places = [_place(document.text, encoding, span) for span in spans]
     room, unused = _filled(document, places, [end - start for start, end in spans], shape, title)
-    return Cut(encoding.ids[: spans[-1][1]], spans, places, title, room, unused)
+    title_end = characters(encoding, title - 1)[1] if title else 0
+    return Cut(encoding.ids[: spans[-1][1]], spans, places, title, title_end, room, unused)
 
 
 def _cut_texts(
@@ -134,6 +136,7 @@ def _joined_up(
         tokens=list(zip([0, *ends], ends, strict=False)),
         characters=places,
         title=title,
+        title_end=_title_end(document.text, passages[0].starts, title) if title else 0,
         room=room,
         unused=unused,
         joined=sum(passage.joined for passage in passages),
@@ -177,6 +180,11 @@ def _place(text: str, encoding: Encoding, span: Window) -> Window:
     while first < last and text[last - 1].isspace():
         last -= 1
     return first, last
+
+
+def _title_end(text: str, starts: Sequence[int], title: int) -> int:
+    """The character at which the first `title` tokens of a text end; tokens begin at the characters `starts`."""
+    return len(text[: starts[title]].rstrip()) if title < len(starts) else len(text)
 
 
 def _title_length(title: str, most: int, starts: Sequence[int]) -> int:

@@ -1,4 +1,4 @@
-"""Train-test leaks: training queries and documents that also occur in dev or test.
+"""Leaks: queries and documents of train that also occur in dev or test, and those of dev that occur in test.
 
 Near-duplicate queries are found by the Jaccard similarity of their character trigrams. It is computed exactly for all
 pairs as sparse matrix products, which takes seconds for ten thousand queries against a thousand.
@@ -6,38 +6,45 @@ pairs as sparse matrix products, which takes seconds for ten thousand queries ag
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from embedtune.core.characters import INVISIBLE, MARKS
 from embedtune.core.errors import ParameterError
 from embedtune.data.corpus import Query
 
 SHINGLE = 3  # characters
+_LEFT_OUT = re.compile(rf"[^\w{MARKS}]|[_{INVISIBLE}]")  # all but letters, digits and their combining marks
 PAIRS_AT_A_TIME = 10_000_000  # query pairs compared in one matrix product
 
 
-def find_leaks(splits: dict[str, list[Query]], similarity: float) -> tuple[dict[str, int], set[int]]:
-    """Return (counts, positions in train of the queries that also occur, equal or nearly equal, in dev or test).
+def find_leaks(splits: dict[str, list[Query]], similarity: float) -> tuple[dict[str, int], dict[str, set[int]]]:
+    """Return (counts, split -> positions of its queries that leak).
 
-    Queries are compared after NFKC normalisation and case folding, by their letters and digits alone. Two queries are
-    nearly equal if their Jaccard similarity is at least `similarity` (0 to 1).
+    Of train these are the queries that also occur, equal or nearly equal, in dev or test; of dev those in test: what is
+    chosen on dev would be chosen on test. Queries are compared after NFKC normalisation and case folding, by their
+    letters, combining marks and digits alone. Two queries are nearly equal if their Jaccard similarity is at least
+    `similarity` (0 to 1).
     """
-    train = splits["train"]
     counts: dict[str, int] = {}
-    leaking: set[int] = set()
-    for split in ("dev", "test"):
-        equal, near = _duplicates_in(train, splits[split], similarity)
-        relevant = {document for query in splits[split] for document in query.relevant()}
+    leaking: dict[str, set[int]] = {"train": set(), "dev": set()}
+    for split, other in (("train", "dev"), ("train", "test"), ("dev", "test")):
+        queries = splits[split]
+        equal, near = asked_in(queries, splits[other], similarity)
+        relevant = {document for query in splits[other] for document in query.relevant()}
         counts |= {
-            f"train_queries_equal_to_{split}": int(equal.sum()),
-            f"train_queries_nearly_equal_to_{split}": int((near & ~equal).sum()),
-            f"train_queries_with_documents_of_{split}": sum(not relevant.isdisjoint(q.relevant()) for q in train),
-            f"train_negatives_relevant_in_{split}": sum(len(relevant.intersection(q.negatives())) for q in train),
+            f"{split}_queries_equal_to_{other}": int(equal.sum()),
+            f"{split}_queries_nearly_equal_to_{other}": int((near & ~equal).sum()),
+            f"{split}_queries_with_documents_of_{other}": sum(not relevant.isdisjoint(q.relevant()) for q in queries),
         }
-        leaking.update(np.flatnonzero(equal | near).tolist())
+        if split == "train":
+            negatives = sum(len(relevant.intersection(query.negatives())) for query in queries)
+            counts[f"train_negatives_relevant_in_{other}"] = negatives
+        leaking[split].update(np.flatnonzero(equal | near).tolist())
     return counts, leaking
 
 
@@ -52,30 +59,31 @@ def trained_document_counts(splits: dict[str, list[Query]]) -> dict[str, float]:
     return counts
 
 
-def without_leaks(train: list[Query], leaking: set[int]) -> list[Query]:
-    """The training queries whose positions are not in `leaking`. Raises ParameterError when none is left."""
-    kept = [query for number, query in enumerate(train) if number not in leaking]
+def without_leaks(split: str, queries: list[Query], leaking: set[int]) -> list[Query]:
+    """The queries of a split whose positions are not in `leaking`. Raises ParameterError when none is left."""
+    kept = [query for number, query in enumerate(queries) if number not in leaking]
     if not kept:
+        of, others = ("training", "dev or test") if split == "train" else (split, "test")
         raise ParameterError(
             "remove_leaks",
-            "every training question is (nearly) asked in dev or test too; write false, raise `leak_similarity`, or "
+            f"every {of} question is (nearly) asked in {others} too; write false, raise `leak_similarity`, or "
             "give the data set other splits",
         )
     return kept
 
 
-def _duplicates_in(
-    train: list[Query], other: list[Query], similarity: float
+def asked_in(
+    queries: list[Query], others: list[Query], similarity: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which queries of train occur in `other`: (equal, nearly equal), two masks of shape (train,)."""
-    texts, others = ([_plain(query.text) for query in queries] for queries in (train, other))
-    asked = set(others)
+    """Which of the queries occur among `others`: (equal, nearly equal), two masks of shape (queries,)."""
+    texts, their_texts = ([_plain(query.text) for query in asked] for asked in (queries, others))
+    asked = set(their_texts)
     equal = np.array([text in asked for text in texts], dtype=bool)
     vocabulary: dict[str, int] = {}
-    theirs = _shingle_matrix(others, vocabulary)
-    near = np.zeros(len(train), dtype=bool)
+    theirs = _shingle_matrix(their_texts, vocabulary)
+    near = np.zeros(len(queries), dtype=bool)
     at_a_time = max(1, PAIRS_AT_A_TIME // max(1, len(others)))
-    for start in range(0, len(train), at_a_time):
+    for start in range(0, len(queries), at_a_time):
         rows = slice(start, start + at_a_time)
         near[rows] = _best_jaccard(texts[rows], theirs, vocabulary) >= similarity
     return equal, near
@@ -93,7 +101,8 @@ def _best_jaccard(texts: list[str], theirs: sparse.csr_matrix, vocabulary: dict[
 
 
 def _plain(text: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
+    composed = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return _LEFT_OUT.sub("", composed)
 
 
 def _shingle_matrix(texts: list[str], vocabulary: dict[str, int]) -> sparse.csr_matrix:

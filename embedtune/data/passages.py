@@ -2,7 +2,8 @@
 
     token_ids.bin       the token ids of all documents, concatenated, without special tokens; uint16 or uint32
     passages.parquet    document (row of documents.parquet), token_start, token_count, char_start, char_end, text_hash
-    documents.parquet   document_id, corpus_offset (byte of its line in corpus.jsonl), first_passage, title_tokens
+    documents.parquet   document_id, corpus_offset (byte of its line in corpus.jsonl), first_passage, title_tokens,
+                        title_end
     meta.json           dtype, max_tokens, and counts of documents, passages and tokens
 
 Passages are numbered from 0 in corpus order. The passages of a document have consecutive numbers.
@@ -10,6 +11,7 @@ Passages are numbered from 0 in corpus order. The passages of a document have co
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +39,7 @@ DOCUMENT_SCHEMA = pa.schema(
         ("corpus_offset", pa.int64()),
         ("first_passage", pa.int64()),
         ("title_tokens", pa.int32()),
+        ("title_end", pa.int32()),
     ]
 )
 
@@ -48,8 +51,8 @@ class Passages:
     The arrays from `token_start` to `document` have one element per passage, those after `document` one per document.
     `first_passage` has one element more: document d has the passages first_passage[d] to first_passage[d + 1] - 1.
     Passages have equal `text_hash` if their texts are equal, apart from leading and trailing white space. Every passage
-    of a document but the first is prefixed with the document's first `title_tokens` tokens, its title. `token_count`,
-    `char_start` and `char_end` do not include this prefix.
+    of a document but the first is prefixed with the document's first `title_tokens` tokens, its title or the beginning
+    of it, which end at character `title_end`. `token_count`, `char_start` and `char_end` do not include this prefix.
     """
 
     token_ids: NDArray[np.integer]
@@ -63,10 +66,23 @@ class Passages:
     corpus_offset: NDArray[np.int64]
     first_passage: NDArray[np.int64]
     title_tokens: NDArray[np.int32]
+    title_end: NDArray[np.int32]
     max_tokens: int
 
     def __len__(self) -> int:
         return len(self.document)
+
+    def text_numbers(self) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.bool_]]:
+        """The distinct texts: (their hashes, ascending; each passage's text as a number; which several documents have).
+
+        Shapes (t,), (passages,) and (t,).
+        """
+        hashes, numbers = np.unique(self.text_hash, return_inverse=True)
+        first = np.full(len(hashes), len(self.document_ids), dtype=np.int64)
+        last = np.full(len(hashes), -1, dtype=np.int64)
+        np.minimum.at(first, numbers, self.document)
+        np.maximum.at(last, numbers, self.document)
+        return hashes, numbers, first < last
 
     def tokens(self, passage: int) -> NDArray[np.integer]:
         """The token ids of one passage with the title prefix, without special tokens; uint16 or uint32, shape (n,)."""
@@ -100,6 +116,11 @@ class Passages:
         return np.arange(self.first_passage[document], self.first_passage[document + 1])
 
 
+def text_hash(text: str) -> int:
+    """A 64-bit BLAKE2b hash that identifies passages of equal text. Leading and trailing white space is ignored."""
+    return int.from_bytes(hashlib.blake2b(text.strip().encode(), digest_size=8).digest(), "little")
+
+
 def open_passages(directory: Path) -> Passages:
     """Open the directory that `segment` wrote; token ids are memory-mapped. Raises EmbedTuneError without meta.json."""
     meta = json_files.read_json(directory / "meta.json")
@@ -115,6 +136,7 @@ def open_passages(directory: Path) -> Passages:
         corpus_offset=documents["corpus_offset"].to_numpy(),
         first_passage=np.append(documents["first_passage"].to_numpy(), len(table)),
         title_tokens=documents["title_tokens"].to_numpy(),
+        title_end=documents["title_end"].to_numpy(),
         max_tokens=meta["max_tokens"],
         **columns,
     )
@@ -123,7 +145,7 @@ def open_passages(directory: Path) -> Passages:
 def read_texts(corpus: Path, passages: Passages, numbers: NDArray[np.integer]) -> list[str]:
     """The texts of the passages `numbers`, read from `corpus` (corpus.jsonl) by byte offset.
 
-    A passage with a title prefix begins with the whole title, also where the prefix holds only its first tokens.
+    A passage with a title prefix begins with the text of its tokens, the title or its beginning.
     """
     texts = [""] * len(numbers)
     by_document = np.argsort(passages.document[numbers], kind="stable")
@@ -137,5 +159,5 @@ def read_texts(corpus: Path, passages: Passages, numbers: NDArray[np.integer]) -
                 row = orjson.loads(file.readline())
             carried = passages.title_tokens[document] and passage != passages.first_passage[document]
             content = row["text"][passages.char_start[passage] : passages.char_end[passage]]
-            texts[i] = f"{row['title']} {content}" if carried else content
+            texts[i] = f"{row['text'][: passages.title_end[document]]} {content}" if carried else content
     return texts

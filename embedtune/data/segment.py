@@ -8,7 +8,6 @@ corpus. If only the head of each document is kept, only as much text is tokenise
 from __future__ import annotations
 
 import ctypes
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -26,7 +25,7 @@ from embedtune.core.progress import bar
 from embedtune.data.corpus import Document, read_corpus
 from embedtune.data.cutting import Cut, Shape, cut_documents
 from embedtune.data.passage_tokens import words_stand_alone
-from embedtune.data.passages import DOCUMENT_SCHEMA, PASSAGE_SCHEMA
+from embedtune.data.passages import DOCUMENT_SCHEMA, PASSAGE_SCHEMA, text_hash
 from embedtune.data.windows import characters
 
 BATCH_CHARACTERS = 1_000_000  # per batch; an encoding takes some 100 bytes a token: 100 MB a batch, for 2 or 3 batches
@@ -94,11 +93,11 @@ def write_passages(
                 _add_rows(rows, counts["documents"], document.text, cut, counts["tokens"])
                 token_file.write(np.array(cut.ids, dtype=dtype).tobytes())
                 _count(counts, document.text, cut)
-            titles = [cut.title for cut in cuts]
+            titles, title_ends = [cut.title for cut in cuts], [cut.title_end for cut in cuts]
             passage_table.write_table(pa.table(rows, schema=PASSAGE_SCHEMA))
             document_table.write_table(
                 pa.table(
-                    [[d.id for d in batch], [d.offset for d in batch], first_passages, titles],
+                    [[d.id for d in batch], [d.offset for d in batch], first_passages, titles, title_ends],
                     schema=DOCUMENT_SCHEMA,
                 )
             )
@@ -144,11 +143,6 @@ def _add_rows(rows: dict[str, list[int]], document: int, text: str, cut: Cut, to
         rows["char_start"].append(char_start)
         rows["char_end"].append(char_end)
         rows["text_hash"].append(text_hash(text[char_start:char_end]))
-
-
-def text_hash(text: str) -> int:
-    """A 64-bit BLAKE2b hash that identifies passages of equal text. Leading and trailing white space is ignored."""
-    return int.from_bytes(hashlib.blake2b(text.strip().encode(), digest_size=8).digest(), "little")
 
 
 def _encoded(

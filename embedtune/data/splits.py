@@ -8,36 +8,47 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from embedtune.core.errors import EmbedTuneError, ParameterError
 from embedtune.core.seeds import generator
 from embedtune.data.corpus import SPLITS, Query
+from embedtune.data.leaks import asked_in
 
 ENOUGH = 0.9  # of the questions that a split is to have: fewer, by document, and `auto` goes by question
 
 
 def complete_splits(
-    questions: dict[str, list[Query]], shares: dict[str, float], dev_queries: int, seed: int, split_by: str
+    questions: dict[str, list[Query]],
+    shares: dict[str, float],
+    dev_queries: int,
+    seed: int,
+    split_by: str,
+    leak_similarity: float = 1.0,
 ) -> tuple[dict[str, list[Query]], dict[str, Any]]:
     """Move training queries to missing splits, and to a dev split of fewer than `dev_queries` queries.
 
     A missing split receives the fraction `shares[split]` (0 to 1) of the training queries, at least one, drawn by
     `seed`. An existing dev split receives at most the fraction `shares["dev"]`. `split_by` is question (each for
     itself), document (groups of queries that share relevant documents stay together), or auto: document if the groups
-    are small enough to give each split ENOUGH queries, else question.
+    are small enough to give each split ENOUGH queries, else question. Training queries that a split of the data set's
+    own asks too, equal or nearly (`leak_similarity`, see leaks.py), stay in train.
 
     Returns (split -> queries, counts); `split_by` of the counts says how queries were moved (none: none was). Raises
-    EmbedTuneError when no training query is left, or when a moved query has the id of another in its new split, and
-    ParameterError when `document` cannot give a split ENOUGH queries.
+    EmbedTuneError when no training query is left or none can be moved to a missing split, or when a moved query has the
+    id of another in its new split, and ParameterError when `document` cannot give a split ENOUGH queries.
     """
     train = questions["train"]
     wanted = _wanted(questions, shares, dev_queries)
     order = generator(seed, "splits").permutation(len(train)).tolist()
-    asked = {(query.id, query.text) for query in questions.get("dev", [])}  # equal texts without ids have equal ids
-    fixed = {i for i in order if (train[i].id, train[i].text) in asked}
-    moved, how = {}, "none"
+    moved, how, fixed = dict[str, list[int]](), "none", set[int]()
+    for split in ("dev", "test"):
+        if any(wanted.values()) and split in questions:
+            equal, near = asked_in(train, questions[split], leak_similarity)
+            fixed.update(np.flatnonzero(equal | near).tolist())
+    wanted = {split: min(count, len(train) - len(fixed)) for split, count in wanted.items()}
     if any(wanted.values()):
         how = "question" if split_by == "question" else "document"
         moved = _by_group(
@@ -53,6 +64,13 @@ def complete_splits(
                 f"train's questions share documents in groups of up to {largest}, which leave {lacking[0]} with "
                 f"{len(moved[lacking[0]])} of {wanted[lacking[0]]} questions; write auto or question",
             )
+    bare = [split for split in wanted if split not in questions and not moved.get(split)]
+    if bare and len(fixed) == len(train):
+        own = sorted(questions.keys() - {"train"})
+        raise EmbedTuneError(
+            f"the data set has no {' and no '.join(bare)} split, and every training question is (nearly) asked in its "
+            f"{' and '.join(own)} split, so that none can be moved; give it other splits"
+        )
     taken = {i for numbers in moved.values() for i in numbers}
     if len(taken) == len(train):
         raise EmbedTuneError(
@@ -123,7 +141,12 @@ def _refuse_equal_ids(split: str, queries: list[Query]) -> None:
 
 
 def shuffle_questions(queries: list[Query], seed: int) -> None:
-    """Give each query the judgments of another query, in place: a control experiment with nothing to learn."""
+    """Give each query the judgments of another query, in place: a control experiment with nothing to learn.
+
+    Raises ParameterError if there is no other query.
+    """
+    if len(queries) < 2:
+        raise ParameterError("shuffle_train_questions", f"expected two training questions or more, got {len(queries)}")
     order = generator(seed, "shuffle").permutation(len(queries)).tolist()
     judgments = [(queries[i].judgments, queries[i].answers, queries[i].scores) for i in order]
     for i, moved in zip(order, judgments[1:] + judgments[:1], strict=True):

@@ -21,6 +21,7 @@ from embedtune.models.settings import Settings
 from embedtune.models.tokenization import Frame, frame, tokenize_queries
 from embedtune.models.vector_store import VectorStore
 from embedtune.retrieval.dense import rank_documents
+from embedtune.retrieval.rankings import without_ignored
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,12 @@ class EvaluationSet:
         ids = [self.passages.document_ids[document] for document in documents]
         table = None
         if distributed.is_main():  # searches on the CPU: training holds the GPU's memory
-            rankings = rank_documents(query_vectors, passage_vectors, owner, ids, max(cutoffs), use_gpu=False)
+            rankings = without_ignored(
+                self.queries,
+                ids,
+                max(cutoffs),
+                lambda depth: rank_documents(query_vectors, passage_vectors, owner, ids, depth, use_gpu=False),
+            )
             table = per_query_scores(self.queries, rankings, ids, cutoffs)
         shared = distributed.broadcast_from_main(table)
         assert shared is not None, "the main process has made it"

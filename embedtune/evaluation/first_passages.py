@@ -8,6 +8,7 @@ from embedtune.data.corpus import Query
 from embedtune.data.passages import Passages
 from embedtune.evaluation.measures import per_query_scores
 from embedtune.retrieval.dense import Vectors, rank_documents
+from embedtune.retrieval.rankings import without_ignored
 
 
 def first_passage_means(
@@ -20,6 +21,9 @@ def first_passage_means(
     """
     ids = passages.document_ids
     first = passage_vectors[passages.first_passage[:-1]]
-    rankings = rank_documents(query_vectors, first, np.arange(len(ids), dtype=np.int32), ids, max(cutoffs))
+    owner = np.arange(len(ids), dtype=np.int32)
+    rankings = without_ignored(
+        queries, ids, max(cutoffs), lambda depth: rank_documents(query_vectors, first, owner, ids, depth)
+    )
     means = per_query_scores(queries, rankings, ids, cutoffs).mean()
     return {str(measure): float(mean) for measure, mean in means.items()}

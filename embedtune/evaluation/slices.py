@@ -16,8 +16,8 @@ from embedtune.retrieval import bm25
 WINDOW = 250  # characters; answers that the data set does not mark are searched for in windows of this size
 
 
-def slices(queries: list[Query], corpus: Path) -> pd.DataFrame:
-    """The groups of each query (see slice_names.py).
+def slices(queries: list[Query], corpus: Path, tokenizer: str = "bigrams") -> pd.DataFrame:
+    """The groups of each query (see slice_names.py). `tokenizer` is one of terms.py's, for BM25.
 
     Columns: query_id, query_length, document_length (of the shortest relevant document), answer_position. If the data
     set marks no answer, the answer is assumed to be the window of a relevant document with the highest BM25 score. If
@@ -25,7 +25,7 @@ def slices(queries: list[Query], corpus: Path) -> pd.DataFrame:
     """
     relevant = {document for query in queries for document in query.relevant()}
     texts = {document.id: document.text for document in read_corpus(corpus) if document.id in relevant}
-    positions = _answer_positions(queries, texts)
+    positions = _answer_positions(queries, texts, tokenizer)
     rows = [
         {
             "query_id": query.id,
@@ -38,7 +38,7 @@ def slices(queries: list[Query], corpus: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["query_id", "query_length", "document_length", "answer_position"])
 
 
-def _answer_positions(queries: list[Query], texts: dict[str, str]) -> Iterator[int | None]:
+def _answer_positions(queries: list[Query], texts: dict[str, str], tokenizer: str) -> Iterator[int | None]:
     """Yield the number of characters before each query's answer: the first marked answer, or else the best window."""
     starts: dict[str, list[int]] = {
         document: list(range(0, max(1, len(text)), WINDOW)) for document, text in texts.items()
@@ -46,7 +46,7 @@ def _answer_positions(queries: list[Query], texts: dict[str, str]) -> Iterator[i
     first = dict(zip(starts, np.cumsum([0, *(len(places) for places in starts.values())]).tolist(), strict=False))
     unnamed = any(not _named(query) for query in queries)
     windows = (texts[document][start : start + WINDOW] for document in starts for start in starts[document])
-    index = bm25.temporary_index(windows) if unnamed else None
+    index = bm25.temporary_index(windows, tokenizer) if unnamed else None
     for query in queries:
         named = _named(query)
         if named or index is None:

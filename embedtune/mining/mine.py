@@ -4,9 +4,9 @@ For each query, `hard_share` of the negatives (rounded half up) come from the do
 model's ranking, drawn without replacement. Relevant documents still count in the ranks. The other negatives are drawn
 uniformly from the corpus, or from `random_ranks`.
 
-A candidate is rejected if its document is relevant, if its passage has the text of a relevant document's passage or is
-a near duplicate of part of one, if that text was drawn before, or if its score is too high for a negative. The random
-numbers depend only on the seed and the query's id.
+A candidate is rejected if its document is relevant or ignored by the query, if its passage has the text of the query or
+of a relevant document's passage or is a near duplicate of part of one, if that text was drawn before, or if its score
+is too high for a negative. The random numbers depend only on the seed and the query's id.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from embedtune.core.errors import ParameterError
 from embedtune.core.progress import bar
 from embedtune.core.seeds import generator
 from embedtune.data.corpus import Query
-from embedtune.data.passages import Passages
+from embedtune.data.passages import Passages, text_hash
 from embedtune.mining.near_duplicates import overlap, shingles
 from embedtune.mining.positives import PassageScorer, choose_positives
 from embedtune.retrieval.dense import Vectors, exact_scores
@@ -173,7 +173,9 @@ class _Drawing:
         self, pool: MiningData, recipe: MiningSettings, mined: MinedQuery, relevant: list[int], rng: np.random.Generator
     ) -> None:
         self.pool, self.recipe, self.mined, self.rng = pool, recipe, mined, rng
-        self.relevant = set(relevant)
+        query = pool.queries[mined.query]
+        self.relevant, self.ignored = set(relevant), {pool.number_of[document] for document in query.ignored}
+        self.own_text = text_hash(query.text)
         self.drawn: set[int] = set()
         hashes = pool.passages.text_hash
         self.positive_texts = {int(h) for d in relevant for h in hashes[pool.passages.of_document(d)]}
@@ -251,6 +253,9 @@ class _Drawing:
         if document in self.relevant:
             self.mined.refused["relevant_document"] += 1
             return
+        if document in self.ignored:
+            self.mined.refused["text_of_query"] += 1
+            return
         passage = self._passage(document, kind)
         reason = self._refusal(passage)
         if reason:
@@ -263,6 +268,8 @@ class _Drawing:
     def _refusal(self, passage: int) -> str | None:
         """The reason to reject a passage whose document is not relevant; None if it may be a negative."""
         text = int(self.pool.passages.text_hash[passage])
+        if text == self.own_text:
+            return "text_of_query"
         if text in self.positive_texts:
             return "text_of_relevant_document"
         if text in self.drawn_texts:

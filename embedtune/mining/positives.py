@@ -65,14 +65,15 @@ def passage_scorer(
     passages: Passages,
     corpus: Path,
     rerank: Rerank | None = None,
+    tokenizer: str = "bigrams",
 ) -> PassageScorer:
     """The function that scores a document's passages for a query; `how` is first, best, bm25, fused or reranker.
 
     first scores passages by their position, the first highest. best is the inner product with the query
     (`query_vectors` (q, d) and `passage_vectors` (p, d), float16) above the query's `background` (q,), its score with
-    an average passage. bm25 is BM25 over the passages of all documents that
-    are relevant to some query. fused is the sum of best and bm25, each scaled to 0 to 1 within the document. reranker
-    is the sigmoid of what `rerank` gives.
+    an average passage. bm25 is BM25 over the passages of all documents that are relevant to some query, with the terms
+    of `tokenizer` (see terms.py). fused is the sum of best and bm25, each scaled to 0 to 1 within the document.
+    reranker is the sigmoid of what `rerank` gives.
     """
 
     def first(query: int, document: int) -> NDArray[np.floating]:
@@ -98,7 +99,7 @@ def passage_scorer(
             return probabilities
 
         return reranked
-    lexical = _bm25_scorer(queries, passages, corpus)
+    lexical = _bm25_scorer(queries, passages, corpus, tokenizer)
     if how == "bm25":
         return lexical
     return lambda query, document: _scaled(dense(query, document)) + _scaled(lexical(query, document))
@@ -110,7 +111,7 @@ def _scaled(scores: NDArray[np.floating]) -> NDArray[np.floating]:
     return (scores - lowest) / (highest - lowest) if highest > lowest else np.zeros_like(scores)
 
 
-def _bm25_scorer(queries: list[Query], passages: Passages, corpus: Path) -> PassageScorer:
+def _bm25_scorer(queries: list[Query], passages: Passages, corpus: Path, tokenizer: str) -> PassageScorer:
     number_of = {document_id: number for number, document_id in enumerate(passages.document_ids)}
     documents = sorted({number_of[document] for query in queries for document in query.relevant()})
     numbers = np.concatenate([passages.of_document(document) for document in documents])
@@ -119,7 +120,7 @@ def _bm25_scorer(queries: list[Query], passages: Passages, corpus: Path) -> Pass
         for start in range(0, len(numbers), PASSAGES_AT_A_TIME):
             yield from read_texts(corpus, passages, numbers[start : start + PASSAGES_AT_A_TIME])
 
-    index = bm25.temporary_index(texts())
+    index = bm25.temporary_index(texts(), tokenizer)
     row_of = dict(zip(documents, np.searchsorted(numbers, passages.first_passage[documents]), strict=True))
 
     def score(query: int, document: int) -> NDArray[np.floating]:

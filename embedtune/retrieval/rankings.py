@@ -5,12 +5,15 @@ Ties are broken by document id, descending, as in trec_eval.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from embedtune.data.corpus import Query
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,30 @@ def cut(rankings: Rankings, depth: int) -> Rankings:
     """The top `depth` documents of each query."""
     columns = slice(0, depth)
     return Rankings(rankings.documents[:, columns], rankings.passages[:, columns], rankings.scores[:, columns])
+
+
+def without_ignored(
+    queries: Sequence[Query], document_ids: list[str], depth: int, rank: Callable[[int], Rankings]
+) -> Rankings:
+    """The top `depth` documents of each query, less those that it ignores; `rank` gives the top so many of all."""
+    ids = {document for query in queries for document in query.ignored}
+    if not ids:
+        return rank(depth)
+    number_of = {document: number for number, document in enumerate(document_ids) if document in ids}
+    found = rank(depth + max(len(query.ignored) for query in queries))
+    ignored = np.zeros(found.documents.shape, dtype=bool)
+    for row, query in enumerate(queries):
+        ignored[row] = np.isin(found.documents[row], [number_of[i] for i in query.ignored if i in number_of])
+    order = np.argsort(ignored, axis=1, kind="stable")
+    left = np.take_along_axis(ignored, order, 1)
+    return cut(
+        Rankings(
+            np.where(left, -1, np.take_along_axis(found.documents, order, 1)),
+            np.where(left, -1, np.take_along_axis(found.passages, order, 1)),
+            np.where(left, np.float32(-np.inf), np.take_along_axis(found.scores, order, 1)),
+        ),
+        min(depth, len(document_ids)),
+    )
 
 
 def rankings_of(rows: list[tuple[NDArray[Any], NDArray[Any]]], depth: int) -> Rankings:

@@ -16,7 +16,7 @@ from embedtune.data.passages import Passages
 from embedtune.models.vector_store import VectorStore
 from embedtune.retrieval.bm25 import Index, rank_by_bm25
 from embedtune.retrieval.dense import CandidateSearch, Vectors, rank_documents
-from embedtune.retrieval.rankings import Rankings, cut
+from embedtune.retrieval.rankings import Rankings, cut, without_ignored
 
 VectorsOf = Callable[[Sequence[Query]], Vectors]
 Fuse = Callable[[Rankings, Rankings, list[str], int], Rankings]
@@ -30,7 +30,7 @@ class Searcher(Protocol):
         """The ids of the corpus's documents, by number."""
 
     def rank(self, queries: Sequence[Query], depth: int) -> Rankings:
-        """The top `depth` documents of each query."""
+        """The top `depth` documents of each query, less those that it ignores."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,14 @@ class DenseSearcher:
 
     def rank(self, queries: Sequence[Query], depth: int) -> Rankings:
         """The top `depth` documents of each query, each with its best passage."""
-        return rank_documents(
-            self.vectors_of(queries),
-            self.passage_vectors,
-            self.passages.document,
-            self.passages.document_ids,
-            depth,
-            self.index,
-            best_of=self.best_of,
-        )
+        vectors, ids = self.vectors_of(queries), self.passages.document_ids
+
+        def search(depth: int) -> Rankings:
+            return rank_documents(
+                vectors, self.passage_vectors, self.passages.document, ids, depth, self.index, best_of=self.best_of
+            )
+
+        return without_ignored(queries, ids, depth, search)
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,9 @@ class LexicalSearcher:
 
     def rank(self, queries: Sequence[Query], depth: int) -> Rankings:
         """The top `depth` documents of each query that share a term with it."""
-        return rank_by_bm25(self.index, queries, self.document_ids, depth)
+        return without_ignored(
+            queries, self.document_ids, depth, lambda depth: rank_by_bm25(self.index, queries, self.document_ids, depth)
+        )
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ class Batch(TypedDict):
 
     `queries` (B, tokens) and `passages` (B * G, tokens) are what FlagEmbedding's model takes: `input_ids` and
     `attention_mask`, int64. `relevant` (B, R) has the numbers of each query's relevant documents, padded with -1.
-    `documents` (B * G,) has the document number of each passage. `scores` (B, G) are a teacher's scores, fp32, or None.
+    `documents` (B * G,) has the document number of each passage. `relevant_texts` (B, T), padded with -1, and `texts`
+    (B * G,) are numbers of texts (see TrainingExample). `scores` (B, G) are a teacher's scores, fp32, or None.
     """
 
     query_ids: list[str]
@@ -35,6 +36,8 @@ class Batch(TypedDict):
     passages: dict[str, torch.Tensor]
     relevant: torch.Tensor
     documents: torch.Tensor
+    relevant_texts: torch.Tensor
+    texts: torch.Tensor
     scores: torch.Tensor | None
 
 
@@ -131,16 +134,21 @@ class BatchSampler(Sampler[list[int]]):
 def collate(groups: list[TrainingExample], pad_id: int, multiple_of: int) -> Batch:
     """Collate groups into a Batch; queries and passages are each padded to a multiple of `multiple_of` tokens."""
     scores = [group["scores"] for group in groups]
-    most = max(len(group["relevant"]) for group in groups)
-    relevant = [group["relevant"] + [-1] * (most - len(group["relevant"])) for group in groups]
     return {
         "query_ids": [group["query_id"] for group in groups],
         "queries": _tensors([group["query"] for group in groups], pad_id, multiple_of),
         "passages": _tensors([passage for group in groups for passage in group["passages"]], pad_id, multiple_of),
-        "relevant": torch.tensor(relevant),
+        "relevant": _padded([group["relevant"] for group in groups]),
         "documents": torch.tensor([document for group in groups for document in group["documents"]]),
+        "relevant_texts": _padded([group["relevant_texts"] for group in groups]),
+        "texts": torch.tensor([text for group in groups for text in group["texts"]]),
         "scores": None if any(row is None for row in scores) else torch.tensor(scores, dtype=torch.float32),
     }
+
+
+def _padded(rows: list[list[int]]) -> torch.Tensor:
+    most = max(len(row) for row in rows)
+    return torch.tensor([row + [-1] * (most - len(row)) for row in rows], dtype=torch.int64)
 
 
 def _tensors(sequences: list[NDArray[np.int64]], pad_id: int, multiple_of: int) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from embedtune.core.errors import ParameterError
 from embedtune.core.seeds import generator
-from embedtune.data.passages import Passages
+from embedtune.data.passages import Passages, text_hash
 from embedtune.mining.mined_rows import MinedRow
 from embedtune.models.settings import Settings
 from embedtune.models.tokenization import Frame, check_room, frame, tokenize_queries
@@ -24,8 +24,10 @@ from embedtune.models.tokenization import Frame, check_room, frame, tokenize_que
 class TrainingExample(TypedDict):
     """One query with its positive and negatives: the query's token ids (n,), and those of each passage, positive first.
 
-    `relevant` has the numbers of all its relevant documents, `documents` the document number of each passage. `scores`
-    has a teacher's score of each passage; None without distillation.
+    `relevant` has the numbers of all its relevant documents, `documents` the document number of each passage. `texts`
+    has the number of each passage's text (see Passages.text_numbers). `relevant_texts` has those of relevant documents
+    that other documents have too, and the query's own, if a passage has it. `scores` has a teacher's score of each
+    passage; None without distillation.
     """
 
     query_id: str
@@ -33,6 +35,8 @@ class TrainingExample(TypedDict):
     passages: list[NDArray[np.int64]]
     relevant: list[int]
     documents: list[int]
+    relevant_texts: list[int]
+    texts: list[int]
     scores: list[float | None] | None
 
 
@@ -79,6 +83,7 @@ class TrainingSet(Dataset[TrainingExample]):
         self.rows, self.query_tokens, self.passages, self.frame = rows, query_tokens, passages, frame
         self.group_size, self.passage_max_len = group_size, passage_max_len
         self.distillation, self.seed = distillation, seed
+        self.text_hashes, self.text_numbers, self.shared_texts = passages.text_numbers()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -91,16 +96,28 @@ class TrainingSet(Dataset[TrainingExample]):
         order = rng.permutation(len(row.negatives))
         negatives = [order[i % len(order)] for i in range(self.group_size - 1)]
         chosen = [row.positives[positive], *(row.negatives[i] for i in negatives)]
+        relevant = [int(self.passages.document[p]) for p in row.positives]
         return {
             "query_id": row.query_id,
             "query": self.query_tokens[question],
             "passages": [self.frame.around(self.passages.tokens(p), self.passage_max_len) for p in chosen],
-            "relevant": [int(self.passages.document[p]) for p in row.positives],
+            "relevant": relevant,
             "documents": [int(self.passages.document[p]) for p in chosen],
+            "relevant_texts": self._relevant_texts(row.query, relevant),
+            "texts": self.text_numbers[chosen].tolist(),
             "scores": [row.positive_scores[positive], *(row.negative_scores[i] for i in negatives)]
             if self.distillation
             else None,
         }
+
+    def _relevant_texts(self, query: str, relevant: list[int]) -> list[int]:
+        own = text_hash(query)
+        place = int(np.searchsorted(self.text_hashes, np.uint64(own)))
+        found = [place] if place < len(self.text_hashes) and self.text_hashes[place] == own else []
+        for document in dict.fromkeys(relevant):
+            texts = self.text_numbers[self.passages.of_document(document)]
+            found += texts[self.shared_texts[texts]].tolist()
+        return sorted(set(found))
 
     def lengths(self) -> NDArray[np.int64]:
         """The length of each query's longest passage after truncation, in tokens, shape (queries,).

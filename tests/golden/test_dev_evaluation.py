@@ -47,7 +47,15 @@ def dev(base: Path, data: Data) -> EvaluationSet:
     )
 
 
-def test_measures_equal_sentence_transformers_vectors_and_trec_eval(base: Path, data: Data, dev: EvaluationSet) -> None:
+@pytest.mark.parametrize("ignored", [0, 20])
+def test_measures_equal_sentence_transformers_vectors_and_trec_eval(
+    base: Path, data: Data, dev: EvaluationSet, ignored: int
+) -> None:
+    """Each question may ignore half of the documents, its relevant one not among them."""
+    pool = [data.passages.document_ids[document] for document in dev.documents]
+    others = [[document for document in pool if document not in query.judgments] for query in dev.queries]
+    queries = zip(dev.queries, others, strict=True)
+    dev = replace(dev, queries=[replace(query, ignored=left_out[:ignored]) for query, left_out in queries])
     encoder = load_encoder(base)
     table = dev.score(encoder, batch_tokens=512, cutoffs=[10])
     numbers = np.concatenate([data.passages.of_document(int(d)) for d in dev.documents])
@@ -61,7 +69,7 @@ def test_measures_equal_sentence_transformers_vectors_and_trec_eval(base: Path, 
         for number, score in zip(numbers, scores, strict=True):
             document = data.passages.document_ids[data.passages.document[number]]
             best[document] = max(best.get(document, -1.0), float(score))
-        run_[query.id] = best
+        run_[query.id] = {document: score for document, score in best.items() if document not in query.ignored}
     qrels = {query.id: query.judgments for query in dev.queries}
     expected = pytrec_eval.RelevanceEvaluator(qrels, {"recall.10", "ndcg_cut.10"}).evaluate(run_)
     for theirs, ours in (("recall_10", "recall@10"), ("ndcg_cut_10", "ndcg@10")):

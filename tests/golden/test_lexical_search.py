@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import bm25s
+import jieba
 import numpy as np
 import pytest
 from bm25s.tokenization import Tokenized
@@ -75,6 +78,61 @@ def test_what_is_remembered_of_earlier_questions_changes_no_score(monkeypatch: p
     for question in questions + questions[::-1]:
         np.testing.assert_array_equal(index.scores(question), temporary_index(texts(4)).scores(question))
     assert len(index.places) <= 5 + max(len(terms(question)) for question in questions)
+
+
+SENTENCES = {  # one of each language of MLDR; its words as a person cuts them, or "" for bigrams
+    "ar": ("هٰذا كِتَابٌ جَدِيدٌ، في المكتبة", "هٰذا كِتَابٌ جَدِيدٌ في المكتبة"),
+    "de": ("Über die Straße fährt ein Bus.", "über die straße fährt ein bus"),
+    "en": ("The model's size: 12 layers_deep!", "the model s size 12 layers deep"),
+    "es": ("¿Dónde está el niño pequeño?", "dónde está el niño pequeño"),
+    "fr": ("L'élève a reçu sa leçon où ?", "l élève a reçu sa leçon où"),
+    "hi": ("हिन्दी भाषा की किताब, लड़का और लड़की।", "हिन्दी भाषा की किताब लड\u093cका और लड\u093cकी"),
+    "it": ("Perché la città è così bella?", "perché la città è così bella"),
+    "ja": ("がっこう、学校", "がっ っこ こう 学校"),
+    "ko": ("한국어 문서를 찾는다.", "한국어 문서를 찾는다"),
+    "pt": ("Não há coração são.", "não há coração são"),
+    "ru": ("Съешь же ещё этих мягких йогуртов", "съешь же ещё этих мягких йогуртов"),
+    "th": ("ข้าวขาว", "ข้ ้า าว วข ขา าว"),
+    "zh": ("合同何时生效？第1条", "合同 同何 何时 时生 生效 第 1 条"),
+}
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_marks_continue_a_word_in_every_language(language: str) -> None:
+    """However the text is encoded: composed, decomposed, with characters that show nothing."""
+    text, expected = SENTENCES[language]
+    words = [unicodedata.normalize("NFC", word) for word in expected.split()]
+    for form in ("NFC", "NFD"):
+        assert terms(unicodedata.normalize(form, text)) == words, form
+    assert terms("\u200f".join(text)) == words
+    assert terms("") == terms("\u0301 \ufe0f") == []
+
+
+def test_scripts_without_spaces_give_bigrams_whatever_their_marks() -> None:
+    for text in ("ភាសាខ្មែរ", "ພາສາລາວ", "မြန်မာစာ"):
+        assert terms(f"{text} word") == [*(text[i : i + 2] for i in range(len(text) - 1)), "word"]
+
+
+def test_jieba_cuts_chinese_and_leaves_other_words_whole() -> None:
+    cut = lexical_tokenizer("jieba")
+    assert cut("合同何时生效") == [*jieba.lcut("合同何时生效")]
+    text = "हिन्दी für 我爱北京天安门 T恤 ข้าว étude3 1.5% かな"
+    assert cut(text) == [
+        "हिन्दी",
+        "für",
+        "我",
+        "爱",
+        "北京",
+        "天安门",
+        "t",
+        "恤",
+        "ข้",
+        "้า",
+        "าว",
+        "étude3",
+        "1.5%",
+        "かな",
+    ]
 
 
 @pytest.mark.parametrize("corpus", [[], ["", "，"]])

@@ -170,3 +170,19 @@ def test_a_ratio_refuses_the_same_for_models_whose_cosines_lie_in_another_band(w
     chosen = [[(n.passage, n.kind) for n in row.negatives] for row in mine(pool, first(world), recipe)]
     assert chosen == [[(n.passage, n.kind) for n in row.negatives] for row in mine(shifted, first(world), recipe)]
     assert sum(row.refused["score_too_high"] for row in mine(pool, first(world), recipe)) > 0
+
+
+def test_a_question_is_no_negative_of_itself(tmp_path: Path, sample_model: Path) -> None:
+    """Neither a passage with its text, nor any passage of a document that it ignores."""
+    rng = np.random.default_rng(4)
+    sentences = [[random_sentence(rng) for _ in range(2)] for _ in range(20)]
+    query = Query("q", f" {sentences[7][1]}\n", {document_id(0): 1, document_id(9): 0}, ignored=[document_id(9)])
+    world = make_world(tmp_path, sample_model, sentences, [query], unit(rng.standard_normal(16))[None])
+    for recipe in (EVERYTHING, replace(EVERYTHING, hard_share=0.0), replace(EVERYTHING, source="both")):
+        mined, rows = mine_all(world, recipe)
+        texts = rows[0]["neg"]
+        assert sentences[7][1] not in texts and not set(sentences[9]) & set(texts)
+        assert len(texts) >= 17
+        assert mining_counts(world.pool, mined, recipe)["refused_text_of_query"] >= 1
+    source = replace(EVERYTHING, source="dataset")
+    assert mine_all(world, source)[1][0]["neg"] == []

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedtune.data.corpus import Query
 from embedtune.mining.mine import mine
 from embedtune.mining.mining_counts import mining_counts
-from embedtune.mining.positives import choose_positives
+from embedtune.mining.positives import choose_positives, passage_scorer
 from tests.golden.mining import (
     CHARACTERS,
     SEARCH,
@@ -115,6 +115,18 @@ def test_the_bm25_passage_is_a_textbook_bm25s(
             assert positive(world, score, i, document) == numbers[expected]
             places.add(expected - own[0])
     assert len(places) > 3
+
+
+def test_bm25_has_the_terms_of_the_tokenizer(tmp_path: Path, sample_model: Path) -> None:
+    """Bigrams of the question reach across its words and match the second passage, which shares no word with it."""
+    cut, across = "合同" + "，" * (SENTENCE - 2), "效合" * 9 + "同有" + "，" * (SENTENCE - 20)
+    query = Query("q", "有效合同", {document_id(0): 1})
+    queries = [query]
+    world = make_world(tmp_path, sample_model, [[cut, across]], queries, unit(np.ones(16))[None])
+    pool = world.pool
+    given = (pool.queries, pool.query_vectors, pool.passage_vectors, pool.passages, world.corpus, None)
+    chosen = {name: positive(world, passage_scorer("bm25", *given, name), 0, 0) for name in ("bigrams", "jieba")}
+    assert chosen == {"bigrams": 1, "jieba": 0}
 
 
 def test_a_question_without_a_known_term_takes_the_first_passage(world: World) -> None:

@@ -15,6 +15,7 @@ from embedtune.core.errors import EmbedTuneError, ParameterError
 from embedtune.core.json_files import read_json, write_json
 from embedtune.data.corpus import Query
 from embedtune.evaluation.evaluate import evaluate
+from embedtune.evaluation.first_passages import first_passage_means
 from embedtune.evaluation.measures import per_query_scores
 from embedtune.models.encoder import load_encoder
 from embedtune.models.vector_store import create_array, open_store, write_description
@@ -75,6 +76,56 @@ def test_a_fused_searcher_fuses_what_both_rank(dense: DenseSearcher) -> None:
     again = FusedSearcher(dense, stored, fuse, candidates=10).rank(QUERIES["dev"], 4)
     np.testing.assert_array_equal(again.documents, fused.documents)
     assert stored.rank(QUERIES["test"], 3).documents.shape == (5, 3)
+
+
+def without(row: list[int], ignored: set[int], depth: int) -> list[int]:
+    return ([document for document in row if document not in ignored] + [-1] * len(row))[:depth]
+
+
+@pytest.mark.parametrize("depth", [1, 7, 150, 400])
+def test_documents_that_a_query_ignores_are_left_out_and_the_next_ones_move_up(
+    dense: DenseSearcher, depth: int
+) -> None:
+    """As from the whole ranking: of queries with two, one, no such document, and of one that ignores all but three."""
+    texts = [f"document {i} question {i % 5}" for i in range(len(dense.document_ids))]
+    every = len(texts)
+    for searcher in (
+        dense,
+        replace(dense, best_of=2),
+        LexicalSearcher(temporary_index(texts), dense.document_ids),
+    ):
+        whole = searcher.rank(QUERIES["dev"], every)
+        firsts = [set(row[:count].tolist()) for row, count in zip(whole.documents, (2, 1, 0, 0, 0), strict=True)]
+        firsts[3] = set(range(every)) - {4, 5, 6}
+        queries = [
+            replace(query, ignored=[*(dense.document_ids[d] for d in sorted(ignored)), "of no corpus"])
+            for query, ignored in zip(QUERIES["dev"], firsts, strict=True)
+        ]
+        ranked = searcher.rank(queries, depth)
+        expected = [
+            without(row.tolist(), own, min(depth, every)) for row, own in zip(whole.documents, firsts, strict=True)
+        ]
+        assert ranked.documents.tolist() == expected
+        for row, kept in enumerate(expected):
+            places = [whole.documents[row].tolist().index(document) for document in kept if document >= 0]
+            assert ranked.scores[row, : len(places)].tolist() == whole.scores[row, places].tolist()
+            assert ranked.passages[row, : len(places)].tolist() == whole.passages[row, places].tolist()
+            assert np.isneginf(ranked.scores[row, len(places) :]).all()
+            assert (ranked.passages[row, len(places) :] == -1).all()
+
+
+def test_first_passages_leave_out_what_a_query_ignores(dense: DenseSearcher) -> None:
+    """A question whose own text is a document, ranked first: the answer is second, and first without it."""
+    passages = dense.passages
+    first = dense.passage_vectors[passages.first_passage[:-1]]
+    ids = passages.document_ids
+    rankings = rank_documents(first[[3]], first, np.arange(len(ids), dtype=np.int32), ids, len(ids))
+    own, answer = (ids[document] for document in rankings.documents[0, :2])
+    query = Query("q", "?", {answer: 1})
+    for ignored, rank in (([], 2), ([own], 1)):
+        asked = [replace(query, ignored=ignored)]
+        means = first_passage_means(asked, first[[3]], dense.passage_vectors, passages, [10])
+        assert means["mrr@10"] == 1 / rank
 
 
 def test_both_splits_are_ranked_as_deep_as_asked_and_measured(dense: DenseSearcher, tmp_path: Path) -> None:

@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from transformers import AutoTokenizer
 
 from embedtune.core.errors import EmbedTuneError
-from embedtune.data.passages import Passages
+from embedtune.data.passages import Passages, text_hash
 from embedtune.mining.mined_rows import MinedRow
 from embedtune.models.settings import Settings, read_settings
 from embedtune.models.tokenization import Frame
 from embedtune.training.batches import collate
+from embedtune.training.objectives.contrastive import Contrastive
 from embedtune.training.training_data import TrainingSet
 from tests.golden.training import (
     QUESTIONS,
@@ -39,7 +41,8 @@ def drawn() -> TrainingSet:
         char_start=np.zeros(count, dtype=np.int32),
         char_end=np.zeros(count, dtype=np.int32),
         title_tokens=np.zeros(count, dtype=np.int32),
-        text_hash=np.zeros(count, dtype=np.uint64),
+        title_end=np.zeros(count, dtype=np.int32),
+        text_hash=np.array([text_hash(str(n)) for n in range(count)], dtype=np.uint64),
         document=np.arange(count, dtype=np.int32),
         document_ids=[str(i) for i in range(count)],
         corpus_offset=empty,
@@ -104,6 +107,43 @@ def test_a_group_has_the_teachers_scores_of_its_own_passages(drawn: TrainingSet)
     assert batch["scores"] is not None
     assert batch["scores"].tolist() == [group["scores"] for group in groups[:3]]
     assert {drawn[key]["scores"] for key in range(40)} == {None}
+
+
+def equal_texts(drawn: TrainingSet, text_of: dict[int, str], queries: dict[int, str]) -> TrainingSet:
+    """The training set with other texts of some passages and queries; passage 2 i + 1 is of document i as 2 i is."""
+    texts = [text_of.get(number, str(number)) for number in range(len(drawn.passages))]
+    passages = replace(
+        drawn.passages,
+        text_hash=np.array([text_hash(text) for text in texts], dtype=np.uint64),
+        document=np.arange(len(texts), dtype=np.int32) // 2,
+        document_ids=drawn.passages.document_ids[::2],
+        first_passage=np.arange(0, len(texts) + 1, 2),
+        title_tokens=np.zeros(len(texts) // 2, dtype=np.int32),
+        title_end=np.zeros(len(texts) // 2, dtype=np.int32),
+    )
+    rows = [
+        MinedRow(f"q{i}", queries.get(i, f"question {i}"), [positive], []) for i, positive in enumerate((0, 2, 4, 6))
+    ]
+    return TrainingSet(
+        rows, drawn.query_tokens[:4], passages, drawn.frame,
+        group_size=1, passage_max_len=8, distillation=False, seed=3,
+    )  # fmt: skip
+
+
+def test_passages_with_the_text_of_a_relevant_document_are_no_negatives_in_the_batch(drawn: TrainingSet) -> None:
+    """Of another document: question 1's positive has the text of a passage of question 0's document, which is not its
+    positive; question 2 is, word for word, the positive of question 3."""
+    found = equal_texts(drawn, {2: " same", 1: "same\n", 6: "asked?"}, {2: "asked?"})
+    batch = collate([found[key] for key in range(4)], pad_id=0, multiple_of=1)
+    labels = Contrastive()._candidates(batch, 4, torch.device("cpu"))
+    assert labels.excluded is not None
+    expected = np.zeros((4, 4), dtype=bool)
+    expected[0, 1] = expected[2, 3] = True
+    assert labels.excluded.tolist() == expected.tolist()
+    plain = equal_texts(drawn, {}, {})
+    batch = collate([plain[key] for key in range(4)], pad_id=0, multiple_of=1)
+    labels = Contrastive()._candidates(batch, 4, torch.device("cpu"))
+    assert labels.excluded is not None and not labels.excluded.any()
 
 
 @pytest.mark.parametrize("negative_scores", [[1.0, None], []])

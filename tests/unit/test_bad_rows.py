@@ -173,7 +173,9 @@ SHAPE = "expected query-id, corpus-id and a whole score with tabs between"
     [
         ("q1 d1 1", SHAPE),
         ("q1\td1", SHAPE),
-        ("q1\t0\td1\t1", SHAPE),
+        ("q1\t0\td1\t1", f"{SHAPE}; these are TREC's four columns: leave out the second, and put tabs between"),
+        ("q1 Q0 d1 1", f"{SHAPE}; these are TREC's four columns: leave out the second, and put tabs between"),
+        ("q1\td1\t1.0", f"{SHAPE}; write scores without a decimal point"),
         ("q1\td1\t0.5", SHAPE),
         ("q1\td1\tyes", SHAPE),
         ("q1\td1\t--1", SHAPE),
@@ -190,6 +192,40 @@ def test_the_first_twenty_bad_rows_are_listed_and_all_are_counted(tmp_path: Path
     write_rows(tmp_path / "train.jsonl", [{"query": ""} for _ in range(33)])
     lines = complaint(tmp_path, "pairs").split("\n")
     assert lines == [*(f"train.jsonl:{n}: 'query' is empty" for n in range(1, 21)), "… and 13 more"]
+
+
+@pytest.mark.parametrize(
+    ("layout_format", "row", "reason"),
+    [
+        (
+            "pairs",
+            {"anchor": "q", "positive": "p", "negative": "n"},
+            "'query' is missing; rename the keys of all rows: anchor to query, positive to pos_doc",
+        ),
+        (
+            "pairs",
+            {"query": "q", "answer": "p"},
+            "'pos_doc' is missing; rename the keys of all rows: answer to pos_doc",
+        ),
+        (
+            "triplets",
+            {"anchor": "q", "positive": "p", "negative": "n"},
+            "'pos' is missing or not a list of texts; rename the keys of all rows: anchor to query, positive to pos, "
+            "negative to neg",
+        ),
+        ("triplets", PAIRS[0], "'pos' is missing or not a list of texts; it looks like `format: pairs`"),
+    ],
+)
+def test_rows_with_other_keys_are_named_once(
+    tmp_path: Path, layout_format: str, row: dict[str, Any], reason: str
+) -> None:
+    """The first of them; a row with a fault of its own is named beside it."""
+    write_rows(tmp_path / "train.jsonl", [*[row] * 30, "[]", *[row] * 3])
+    assert complaint(tmp_path, layout_format).split("\n") == [
+        f"train.jsonl:1: {reason}",
+        "train.jsonl:31: expected a JSON object, got list",
+        "… and 32 more",
+    ]
 
 
 def test_bad_rows_of_all_files_are_listed_together(tmp_path: Path) -> None:

@@ -85,12 +85,14 @@ def test_counts_describe_the_corpus(tmp_path: Path) -> None:
     assert converted(tmp_path, "pairs").counts == {
         "documents": 3,
         "documents_added": 3,
+        "documents_repeated": 0,
         "documents_differing": 0,
         "document_characters_mean": 4.0,
         "document_characters_median": 2,
         "document_characters_max": 9,
         "rows_merged": 0,
         "rows_skipped": 0,
+        "unread_keys": {},
     }
 
 
@@ -109,12 +111,92 @@ def test_documents_that_rows_bring_along_are_added_once_and_counted(tmp_path: Pa
 
 
 def test_the_corpus_goes_before_a_row_that_words_a_document_otherwise_and_it_is_counted(tmp_path: Path) -> None:
-    write_rows(tmp_path / "corpus.jsonl", [{"docid": "d1", "text": "one"}])
-    row = mldr_row("q1", "?", ["d1"])
-    row["positive_passages"][0]["text"] = "ONE"
+    write_rows(tmp_path / "corpus.jsonl", [{"docid": "d1", "text": "one"}, {"docid": "d2", "text": "two"}])
+    rows = [mldr_row("q1", "?", ["d1"]), mldr_row("q2", "?", ["d2"])]
+    for row, text in zip(rows, ("ONE", "two "), strict=True):
+        row["positive_passages"][0]["text"] = text
+    write_rows(tmp_path / "train.jsonl", rows)
+    got = converted(tmp_path, "mldr")
+    assert (got.documents, got.counts["documents_differing"]) == ({"d1": "one", "d2": "two"}, 1)
+
+
+def test_rows_whose_texts_all_contradict_the_corpus_are_refused(tmp_path: Path) -> None:
+    write_rows(tmp_path / "corpus.jsonl", [{"docid": f"d{i}", "text": f"one {i}"} for i in range(3)])
+    rows = [mldr_row(f"q{i}", "?", [f"d{i}"]) for i in range(3)]
+    for row in rows:
+        row["positive_passages"][0]["text"] = "other"
+    write_rows(tmp_path / "train.jsonl", rows)
+    with pytest.raises(EmbedTuneError) as caught:
+        converted(tmp_path, "mldr", "skip")
+    assert str(caught.value) == (
+        f"{tmp_path}/train.jsonl:1: the text of 'd0' is another in the corpus, and so are all 3 texts that rows give "
+        "for its documents; give the corpus that these rows belong to, or leave the texts out of the rows"
+    )
+
+
+@pytest.mark.parametrize("in_corpus", [{"title": "Guide"}, {}], ids=["with-title", "without-title"])
+@pytest.mark.parametrize("in_row", [{"title": "Guide"}, {}], ids=["titled-row", "plain-row"])
+def test_a_title_is_read_wherever_a_passage_has_one(
+    tmp_path: Path, in_corpus: dict[str, str], in_row: dict[str, str]
+) -> None:
+    """In the corpus and in rows alike; a document with its title and without it is the same document."""
+    row = mldr_row("q1", "?", ["d1"], ["d2"])
+    for key in ("positive_passages", "negative_passages"):
+        row[key][0] |= {"text": "wash the cup", **in_row}
+    write_rows(tmp_path / "corpus.jsonl", [{"docid": "d1", "text": "wash the cup", **in_corpus}])
     write_rows(tmp_path / "train.jsonl", [row])
     got = converted(tmp_path, "mldr")
-    assert (got.documents, got.counts["documents_differing"]) == ({"d1": "one"}, 1)
+    assert got.documents["d1"] == ("Guide " if in_corpus else "") + "wash the cup"
+    assert got.documents["d2"] == ("Guide " if in_row else "") + "wash the cup"
+    assert got.counts["documents_differing"] == 0
+
+
+@pytest.mark.parametrize("ids", [["_id"], ["docid"], []], ids=["beirs-ids", "mldrs-ids", "no-ids"])
+@pytest.mark.parametrize("layout_format", ["pairs", "triplets"])
+def test_a_corpus_beside_pairs_or_triplets_is_searched_too(tmp_path: Path, layout_format: str, ids: list[str]) -> None:
+    """Its documents are known by their texts, with the title or without; what rows bring along beside is added."""
+    texts = [{"text": "one"}, {"title": "Two", "text": "two"}, {"title": "Three", "text": "three"}, {"text": "more"}]
+    write_rows(tmp_path / "corpus.jsonl", [{**dict.fromkeys(ids, f"d{i}"), **row} for i, row in enumerate(texts)])
+    rows = [
+        {"query": query, ("pos_doc" if layout_format == "pairs" else "pos"): text}
+        for query, text in (("a", " one"), ("b", "two"), ("c", "Three three"), ("d", "five"))
+    ]
+    write_rows(tmp_path / "my-data.jsonl", rows)  # the only file beside the corpus is train
+    got = converted(tmp_path, layout_format)
+    assert sorted(got.documents.values()) == ["Three three", "Two two", "five", "more", "one"]
+    judged = {"a": {"one": 1}, "b": {"Two two": 1}, "c": {"Three three": 1}, "d": {"five": 1}}
+    assert got.by_text("train") == judged
+    assert (got.counts["documents"], got.counts["documents_added"]) == (5, 1)
+    if ids:
+        assert {document for query in got.questions["train"][:3] for document in query.judgments} == {"d0", "d1", "d2"}
+
+
+def test_texts_that_stand_twice_in_a_corpus_without_ids_are_one_document(tmp_path: Path) -> None:
+    write_rows(tmp_path / "corpus.jsonl", [{"text": "one"}, {"text": "two"}, {"text": "one\n"}])
+    write_rows(tmp_path / "train.jsonl", [{"query": "q", "pos_doc": "two"}])
+    got = converted(tmp_path, "pairs")
+    assert (sorted(got.documents.values()), got.counts["documents_repeated"]) == (["one", "two"], 1)
+
+
+def test_a_refused_row_leaves_none_of_its_documents_in_the_corpus(tmp_path: Path) -> None:
+    write_rows(tmp_path / "corpus.jsonl", [{"docid": "d1", "text": "one"}])
+    bad = [mldr_row("q2", "?", ["d5"], ["gone"]), mldr_row("q3", "?", ["gone"], ["d6"])]
+    bad[0]["positive_passages"][0]["text"], bad[1]["negative_passages"][0]["text"] = "five", "six"
+    write_rows(tmp_path / "train.jsonl", [mldr_row("q1", "?", ["d1"]), *bad])
+    got = converted(tmp_path, "mldr", "skip")
+    assert (got.documents, got.counts["documents_added"], got.counts["rows_skipped"]) == ({"d1": "one"}, 0, 2)
+
+
+def test_keys_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    rows = [{"query": f"q{i}", "pos": ["a"], "prompt": "p" * (i % 2), "type": None} for i in range(6)]
+    write_rows(tmp_path / "triplets" / "train.jsonl", rows)
+    assert converted(tmp_path / "triplets", "triplets").counts["unread_keys"] == {"prompt": 3}
+    row = mldr_row("q1", "?", ["d1"])
+    row["positive_passages"][0] |= {"url": "u"}
+    write_rows(tmp_path / "mldr" / "corpus.jsonl", [{"docid": "d1", "text": "one", "year": 1, "metadata": {"a": 1}}])
+    write_rows(tmp_path / "mldr" / "train.jsonl", [row | {"lang": "en"}])
+    expected = {"corpus: year": 1, "lang": 1, "positive_passages: url": 1}
+    assert converted(tmp_path / "mldr", "mldr").counts["unread_keys"] == expected
 
 
 @pytest.mark.parametrize("layout_format", ["triplets", "pairs"])

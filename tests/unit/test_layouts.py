@@ -221,3 +221,15 @@ def test_a_directory_in_another_format_is_told_from_the_declared_one(
     with pytest.raises(EmbedTuneError) as caught:
         read(tmp_path, declared)[2].raise_if_fatal()
     assert f"`format: {actual}`" in str(caught.value)
+
+
+@pytest.mark.parametrize("layout_format", ["pairs", "triplets", "mldr", "beir"])
+def test_data_files_that_are_not_read_are_named(tmp_path: Path, layout_format: str) -> None:
+    write_beir(tmp_path) if layout_format == "beir" else write_mldr(tmp_path)
+    for name in ("README.md", "validation.jsonl", "extra.csv", "labels.json.gz"):
+        (tmp_path / name).write_text("", encoding="utf-8")
+    named = ["extra.csv", "labels.json.gz", "validation.jsonl"]
+    if layout_format == "beir":
+        (tmp_path / "qrels" / "train_full.tsv").write_text("", encoding="utf-8")
+        named.append("qrels/train_full.tsv")
+    assert open_layout(tmp_path, layout_format, "zh", BadRows(None)).unread == named

@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.json_files import read_json
 from embedtune.data import segment
-from embedtune.data.passages import Passages, open_passages, read_texts
-from embedtune.data.segment import text_hash, write_passages
+from embedtune.data.passages import Passages, open_passages, read_texts, text_hash
+from embedtune.data.segment import write_passages
 from embedtune.data.windows import windows
 from tests.unit.segmenting import (
     Window,

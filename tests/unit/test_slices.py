@@ -42,6 +42,16 @@ def test_an_answer_that_is_not_named_is_the_window_with_the_questions_words(tmp_
     assert table["answer_position"].tolist() == ["500-2000", "unknown", "unknown"], "c's named answer is not relevant"
 
 
+def test_words_are_those_of_the_tokenizer(tmp_path: Path) -> None:
+    """The text shares a bigram with the question, but no word."""
+    corpus = write_corpus(tmp_path / "corpus.jsonl", ["天" * 750 + "效合" + "天" * 9])
+    found = {
+        name: slices([Query("a", "有效合同", {"d0": 1})], corpus, name)["answer_position"].tolist()
+        for name in ("bigrams", "jieba")
+    }
+    assert found == {"bigrams": ["500-2000"], "jieba": ["unknown"]}
+
+
 def test_means_are_of_the_groups_own_questions_in_the_order_of_bounds() -> None:
     index = pd.Index(["a", "b", "c"], name="query_id")
     scores = pd.DataFrame({"recall@10": [1.0, 0.0, 0.5]}, index=index)

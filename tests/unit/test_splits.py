@@ -17,7 +17,7 @@ SHARES = {"train": 0.6, "dev": 0.2, "test": 0.2}
 
 
 def queries(count: int, prefix: str = "q") -> list[Query]:
-    return [Query(f"{prefix}{i}", f"question {i}", {f"d{i}": 1}) for i in range(count)]
+    return [Query(f"{prefix}{i}", f"question {prefix}{i}", {f"d{i}": 1}) for i in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,39 @@ def test_a_small_dev_split_is_topped_up_by_its_share_of_train_at_most(
     assert counts["split_by"] == ("none" if not moved else "document" if split_by == "auto" else "question")
     together = [q.id for q in splits["train"] + splits["dev"][dev:]]
     assert sorted(together) == sorted(q.id for q in train)
+
+
+@pytest.mark.parametrize("split_by", ["auto", "document", "question"])
+def test_what_test_asks_is_not_moved_to_dev(split_by: str) -> None:
+    """Equal or nearly: half of train are questions of test, a mark of punctuation or a letter apart."""
+    texts = [f"which of the shelves in hall {i:03d} holds the atlas" for i in range(100)]
+    train = [Query(f"q{i}", text, {f"d{i}": 1}) for i, text in enumerate(texts)]
+    test = [Query(f"t{i}", text + "?" * (i % 2) + "es" * (i % 3), {f"d{i}": 1}) for i, text in enumerate(texts[:50])]
+    dev = queries(5, "own")
+    given = {"train": train, "dev": dev, "test": test}
+    splits, counts = complete_splits(given, SHARES, 200, 1, split_by, 0.9)
+    moved = splits["dev"][5:]
+    assert len(moved) == counts["dev_queries_from_train"] == 20 and splits["test"] == test
+    assert {query.id for query in train[:50]} <= {query.id for query in splits["train"]}
+
+
+@pytest.mark.parametrize("leaking", [95, 100])
+def test_dev_is_topped_up_by_no_more_than_may_be_moved(leaking: int) -> None:
+    train = queries(100)
+    test = [Query(f"t{i}", query.text, query.judgments) for i, query in enumerate(train[:leaking])]
+    given = {"train": train, "dev": queries(3, "own"), "test": test}
+    splits, counts = complete_splits(given, SHARES, 200, 1, "document")
+    assert len(splits["dev"]) == 3 + 100 - leaking and counts["dev_queries_from_train"] == 100 - leaking
+
+
+def test_a_missing_split_that_no_question_can_be_moved_to_is_named() -> None:
+    train = queries(10)
+    with pytest.raises(EmbedTuneError) as caught:
+        complete_splits({"train": train, "test": train}, SHARES, 200, 1, "auto")
+    assert str(caught.value) == (
+        "the data set has no dev split, and every training question is (nearly) asked in its test split, so that none "
+        "can be moved; give it other splits"
+    )
 
 
 def test_splits_depend_on_the_seed_and_on_nothing_drawn_before() -> None:
@@ -175,3 +208,9 @@ def test_a_question_without_an_id_that_dev_asks_too_does_not_stop_the_top_up(tmp
     questions = converted(tmp_path, "pairs").questions
     splits, _ = complete_splits({**questions, "test": queries(3, "t")}, SHARES, 3, seed, "auto")
     assert len({q.id for q in splits["dev"]}) == len(splits["dev"]) == 3
+
+
+def test_a_single_question_cannot_be_shuffled() -> None:
+    with pytest.raises(ParameterError) as caught:
+        shuffle_questions(queries(1), 1)
+    assert str(caught.value) == "shuffle_train_questions: expected two training questions or more, got 1"

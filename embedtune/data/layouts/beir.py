@@ -8,7 +8,7 @@ from pathlib import Path
 
 from embedtune.core import json_files
 from embedtune.core.errors import EmbedTuneError
-from embedtune.data.layouts.folders import find, listing, other_layout
+from embedtune.data.layouts.folders import find, listing, other_layout, unread_files
 from embedtune.data.layouts.rows import (
     BadRows,
     InvalidRowError,
@@ -22,6 +22,7 @@ from embedtune.data.layouts.rows import (
 )
 
 BEIR_SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "val"), "test": ("test",)}
+QUERY_KEYS = frozenset(("_id", "text", "metadata"))
 
 
 def open_beir(
@@ -47,7 +48,7 @@ def open_beir(
         wanted = " or ".join(f"{split}.tsv" for split in needed)
         raise EmbedTuneError(
             f"{root}: {asked_by} needs corpus.jsonl, queries.jsonl (plain or .gz) and qrels/{wanted}; "
-            f"found {listing(root)}; {other_layout(root, 'beir')}{advice}"
+            f"found {_found(root)}; {other_layout(root, 'beir')}{advice}"
         )
     texts: dict[str, str] = {}
     for where, raw, content in json_rows(queries, bad_rows):
@@ -56,12 +57,37 @@ def open_beir(
             if query_id in texts:
                 raise InvalidRowError(f"'_id' {query_id!r} stands twice; ids must be unique")
             texts[query_id] = text_of(content, "text")
+            bad_rows.count_unread(content, QUERY_KEYS)
         except InvalidRowError as error:
             bad_rows.refuse(where, str(error), raw)
     return Layout(
-        corpus=lambda: corpus_rows(corpus, "_id", bad_rows),
+        corpus=lambda: corpus_rows(corpus, ("_id",), bad_rows),
         splits={split: _qrels_reader(path, texts, queries, bad_rows) for split, path in qrels.items()},
+        unread=[
+            *unread_files(root, (corpus, queries)),
+            *(f"qrels/{name}" for name in unread_files(root / "qrels", list(qrels.values()))),
+        ],
     )
+
+
+def _found(root: Path) -> str:
+    """What the folder holds, and what its qrels; a test split alone can be carved from once it is called train."""
+    found, qrels = listing(root), root / "qrels"
+    if not qrels.is_dir():
+        return found
+    advice = "; a split is carved from train: rename one of them to train.tsv" if any(qrels.glob("*.tsv")) else ""
+    return f"{found}, and in qrels/ {listing(qrels)}{advice}"
+
+
+def _wrong_shape(raw: bytes, parts: list[str]) -> tuple[str, bool]:
+    """(the reason to refuse a line of qrels, whether all lines of such a file have it)."""
+    reason = "expected query-id, corpus-id and a whole score with tabs between"
+    columns = raw.decode("utf-8", errors="replace").split()
+    if len(columns) == 4 and columns[1] in ("0", "Q0"):
+        return f"{reason}; these are TREC's four columns: leave out the second, and put tabs between", True
+    if len(parts) == 3 and re.fullmatch(r"-?[0-9]+\.0+", parts[2]):
+        return f"{reason}; write scores without a decimal point", True
+    return reason, False
 
 
 def _qrels_reader(path: Path, texts: dict[str, str], queries: Path, bad_rows: BadRows) -> Callable[[], Iterator[Row]]:
@@ -73,7 +99,8 @@ def _qrels_reader(path: Path, texts: dict[str, str], queries: Path, bad_rows: Ba
             if line_number == 1 and parts[-1] == "score":
                 continue
             if len(parts) != 3 or not re.fullmatch(r"-?[0-9]+", parts[2]):
-                bad_rows.refuse(where, "expected query-id, corpus-id and a whole score with tabs between", raw)
+                reason, common = _wrong_shape(raw, parts)
+                bad_rows.refuse(where, reason, raw, once=common)
             elif parts[0] not in texts:
                 bad_rows.refuse(where, f"names the query {parts[0]!r}, which {queries.name} lacks", raw)
             else:

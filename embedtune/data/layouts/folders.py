@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from embedtune.data.layouts.rows import BadRows, json_rows
 
 ROW_KEYS = {"mldr": "positive_passages", "triplets": "pos", "pairs": "pos_doc"}  # identify a format's rows
+
+DATA_FILES = (".jsonl", ".json", ".tsv", ".csv", ".parquet")
 
 
 def find(folder: Path, name: str) -> Path | None:
@@ -25,6 +28,12 @@ def other_layout(folder: Path, declared: str) -> str:
         first = next((content for _, _, content in json_rows(train, BadRows(None))), {})
         found = next((name for name, key in ROW_KEYS.items() if key in first), "")
     return f"it looks like `format: {found}`; " if found not in ("", declared) else ""
+
+
+def unread_files(folder: Path, read: Collection[Path]) -> list[str]:
+    """The names of the data files in a folder that are not in `read`, sorted."""
+    present = sorted(path for path in folder.iterdir() if path.name.removesuffix(".gz").endswith(DATA_FILES))
+    return [path.name for path in present if path not in read]
 
 
 def listing(folder: Path) -> str:

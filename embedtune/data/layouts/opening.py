@@ -1,13 +1,15 @@
 """Open a data set in any of the supported layouts.
 
     mldr      [mldr-v1.0-<language>/]{train,dev,test,corpus}.jsonl[.gz]
-              {query_id, query, positive_passages: [{docid, text}], negative_passages: [...]}, {docid, text}
+              {query_id, query, positive_passages: [{docid, title, text}], negative_passages: [...]};
+              {docid, title, text}
     beir      corpus.jsonl[.gz] {_id, title, text}, queries.jsonl[.gz] {_id, text}, qrels/{train,dev,test}.tsv
-    triplets  {train,dev,test}.jsonl[.gz], {query, pos: [text], neg: [text]} (FlagEmbedding's format)
-    pairs     {train,dev,test}.jsonl[.gz], {query, pos_doc: text}
+    triplets  {train,dev,test,corpus}.jsonl[.gz], {query, pos: [text], neg: [text]} (FlagEmbedding's format)
+    pairs     {train,dev,test,corpus}.jsonl[.gz], {query, pos_doc: text}
 
-In the layouts other than beir, the only .jsonl[.gz] file of a directory is the train split, whatever its name. An
-invalid row goes to `BadRows`.
+A corpus beside triplets or pairs has rows {text}, {title, text}, with or without a docid or an _id; their rows name its
+documents by their texts. In the layouts other than beir, the only .jsonl[.gz] file of a directory beside the corpus is
+the train split, whatever its name. An invalid row goes to `BadRows`.
 """
 
 from __future__ import annotations

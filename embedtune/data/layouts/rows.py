@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,8 @@ from embedtune.core.errors import Problems
 class Passage:
     """A judged document of a row, given by its id, its text or both. `relevance` is 0 for a negative.
 
-    `where` and `raw` are the place and the bytes of the judgment's own line, where it has one (BEIR's qrels). `score`
-    is a teacher's score, if the row has one.
+    Its `text` begins with its `title`, if it has one. `where` and `raw` are the place and the bytes of the judgment's
+    own line, where it has one (BEIR's qrels). `score` is a teacher's score, if the row has one.
     """
 
     id: str | None
@@ -27,6 +28,7 @@ class Passage:
     where: str = ""
     raw: bytes = b""
     score: float | None = None
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,14 @@ class Row:
 
 @dataclass(frozen=True)
 class CorpusRow:
-    """One document of the corpus file. Its `text` begins with its `title`, if it has one."""
+    """One document of the corpus file. Its `text` begins with its `title`, if it has one.
+
+    `id` is None where the layout knows documents by their text, and the row has none.
+    """
 
     where: str
     raw: bytes
-    id: str
+    id: str | None
     text: str
     title: str = ""
 
@@ -60,35 +65,50 @@ class CorpusRow:
 class Layout:
     """An opened data set: functions that iterate over the corpus, and over the rows of each split that is present.
 
-    Each call starts a new iteration.
+    Each call starts a new iteration. `unread` are the names of data files beside them that are not read.
     """
 
     corpus: Callable[[], Iterator[CorpusRow]]
     splits: dict[str, Callable[[], Iterator[Row]]]
+    unread: list[str] = field(default_factory=list)
 
 
 class BadRows:
     """Handles invalid rows: collects them for one error, or writes them to the file `set_aside` and counts them.
 
     The file gets one JSON line {where, reason, row} per invalid row. `renamed` is (folder, name): messages show `name`
-    in place of `folder`, so that they point to the user's own file and not to a copy of it.
+    in place of `folder`, so that they point to the user's own file and not to a copy of it. `unread_keys` counts the
+    valid rows that have a key which is not read, by that key.
     """
 
     def __init__(self, set_aside: IO[bytes] | None, renamed: tuple[str, str] = ("", "")) -> None:
         self.count = 0
+        self.unread_keys: Counter[str] = Counter()
         self._renamed = renamed
         self._problems = Problems()
+        self._said: set[tuple[str, str]] = set()
         self._set_aside = set_aside
 
-    def refuse(self, where: str, reason: str, raw: bytes = b"") -> None:
-        """Record the row at `where` as invalid; `raw` are the bytes of its line."""
+    def refuse(self, where: str, reason: str, raw: bytes = b"", once: bool = False) -> None:
+        """Record the row at `where` (file:line) as invalid; `raw` are the bytes of its line.
+
+        With `once`, the rows of a file that are refused for the same reason are shown by their first, and counted.
+        """
         self.count += 1
         folder, name = self._renamed
         where = name + where.removeprefix(folder) if folder and where.startswith(folder + "/") else where
-        self._problems.add(where, reason)
+        said = (where.rpartition(":")[0], reason)
+        self._problems.add(where, reason, shown=not (once and said in self._said))
+        self._said.add(said)
         if self._set_aside is not None:
             text = raw.decode("utf-8", errors="replace").rstrip("\n")
             self._set_aside.write(json_files.json_line({"where": where, "reason": reason, "row": text}))
+
+    def count_unread(self, content: dict[str, Any], read: frozenset[str], of: str = "") -> None:
+        """Count the keys of a row that are not in `read` and not empty, under `of` + key."""
+        for key in content.keys() - read:
+            if content[key] not in (None, "", [], {}):
+                self.unread_keys[of + key] += 1
 
     def text(self) -> str:
         """The invalid rows with their problems, one per line: the first twenty, then the number of the others."""
@@ -119,17 +139,26 @@ def json_rows(path: Path, bad_rows: BadRows) -> Iterator[tuple[str, bytes, dict[
             bad_rows.refuse(where, f"expected a JSON object, got {type(content).__name__}", raw)
 
 
-def corpus_rows(path: Path, id_key: str, bad_rows: BadRows) -> Iterator[CorpusRow]:
-    """Yield the documents of a corpus file, each title put before its text. Invalid rows go to `bad_rows`."""
+CORPUS_KEYS = frozenset(("docid", "_id", "title", "text", "metadata"))  # metadata: BEIR's place for anything else
+
+
+def corpus_rows(path: Path, id_keys: tuple[str, ...], bad_rows: BadRows, by_text: bool = False) -> Iterator[CorpusRow]:
+    """Yield the documents of a corpus file, each title put before its text. Invalid rows go to `bad_rows`.
+
+    The id stands under the first of `id_keys` that a row has. With `by_text`, it may lack them all.
+    """
     for where, raw, content in json_rows(path, bad_rows):
         try:
-            title, text = _title_and_text(content)
-            yield CorpusRow(where, raw, id_of(content, id_key), text, title)
+            title, text = title_and_text(content)
+            key = next((key for key in id_keys if key in content), None if by_text else id_keys[0])
+            yield CorpusRow(where, raw, None if key is None else id_of(content, key), text, title)
+            bad_rows.count_unread(content, CORPUS_KEYS, "corpus: ")
         except InvalidRowError as error:
             bad_rows.refuse(where, str(error), raw)
 
 
-def _title_and_text(content: dict[str, Any]) -> tuple[str, str]:
+def title_and_text(content: dict[str, Any]) -> tuple[str, str]:
+    """The title, or "", and the text with the title before it. Raises InvalidRowError where one is no text."""
     title, text = content.get("title"), content.get("text")
     if title is not None and not isinstance(title, str):
         raise InvalidRowError("'title' is not a text")
@@ -141,7 +170,7 @@ def _title_and_text(content: dict[str, Any]) -> tuple[str, str]:
 
 
 def text_of(content: dict[str, Any], key: str) -> str:
-    """The text under `key`. Raises UnusableError when it is missing, blank or not a string."""
+    """The text under `key`. Raises InvalidRowError when it is missing, blank or not a string."""
     value = content.get(key)
     if key not in content:
         raise InvalidRowError(f"'{key}' is missing")
@@ -153,7 +182,7 @@ def text_of(content: dict[str, Any], key: str) -> str:
 
 
 def id_of(content: dict[str, Any], key: str) -> str:
-    """The id under `key`; an integer becomes a string. Raises UnusableError when it is missing or has white space."""
+    """The id under `key`; an integer becomes a string. Raises InvalidRowError when it is missing or has white space."""
     value = content.get(key)
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
@@ -165,7 +194,7 @@ def id_of(content: dict[str, Any], key: str) -> str:
 
 
 def scores_of(content: dict[str, Any], key: str, count: int) -> list[float] | list[None]:
-    """The `count` numbers under `key`, or `count` Nones if it is missing. Raises UnusableError for anything else."""
+    """The `count` numbers under `key`, or `count` Nones if it is missing. Raises InvalidRowError for anything else."""
     values = content.get(key)
     if values is None:
         return [None] * count
@@ -179,7 +208,7 @@ def scores_of(content: dict[str, Any], key: str, count: int) -> list[float] | li
 def texts_of(content: dict[str, Any], key: str, needed: bool) -> list[str]:
     """The list of texts under `key`. A single text becomes a list of one.
 
-    If the key is missing, the list is empty. Raises UnusableError if it is missing or empty though `needed`, and for
+    If the key is missing, the list is empty. Raises InvalidRowError if it is missing or empty though `needed`, and for
     anything but non-blank texts.
     """
     value = content.get(key)

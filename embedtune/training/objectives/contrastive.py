@@ -123,12 +123,15 @@ class Contrastive:
         first = distributed.rank() * queries if across else 0
         target = (first + torch.arange(queries, device=device)) * group
         excluded = None
-        if self.mask_false_negatives:
-            documents = batch["documents"].to(device, non_blocking=True)
-            relevant = batch["relevant"].to(device, non_blocking=True)
-            excluded = false_negative_mask(
-                relevant, distributed.all_gather(documents) if across else documents, target, group
-            )
+        if self.mask_false_negatives:  # by document, and by text: other documents may have a relevant one's text
+            for relevant, candidates in (
+                (batch["relevant"], batch["documents"]),
+                (batch["relevant_texts"], batch["texts"]),
+            ):
+                candidates = candidates.to(device, non_blocking=True)
+                everywhere = distributed.all_gather(candidates) if across else candidates
+                known = false_negative_mask(relevant.to(device, non_blocking=True), everywhere, target, group)
+                excluded = known if excluded is None else excluded | known
         teacher = None if batch["scores"] is None else batch["scores"].to(device)
         return Candidates(target, group, excluded, teacher)
 
@@ -226,9 +229,9 @@ def false_negative_mask(
 ) -> torch.Tensor:
     """A mask (B, P), bool: true where another query's candidate is from one of the query's relevant documents.
 
-    `relevant` (B, R) has the numbers of each query's relevant documents, padded with -1. `documents` (P,) has the
-    document numbers of the candidates, `target` (B,) the column of each query's positive. A query's own group is never
-    marked: its negatives were mined for it.
+    `relevant` (B, R) has the numbers of each query's relevant documents (or texts), padded with -1. `documents` (P,)
+    has the document (or text) numbers of the candidates, `target` (B,) the column of each query's positive. A query's
+    own group is never marked: its negatives were mined for it.
     """
     marked = torch.zeros(len(relevant), len(documents), dtype=torch.bool, device=documents.device)
     for one in relevant.unbind(1):  # one at a time: a query may have hundreds
