@@ -62,6 +62,11 @@ def mined_sample(name: str) -> Path:
     return MINED / f"{name}_sample.md"
 
 
+def source(what: str) -> Path:
+    """Where the data set (data), the base model (base) or the reranker comes from, with its commit on the hub."""
+    return METRICS / "sources" / f"{what}.json"
+
+
 def metrics(system: str) -> Path:
     """A system's measures."""
     return METRICS / f"{system}.json"
