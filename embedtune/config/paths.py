@@ -25,6 +25,7 @@ BASE, RERANKER, RELEASE = MODELS / "base", MODELS / "reranker", MODELS / "releas
 RUNS, MINED = DATA / "runs", DATA / "mined"
 COMPARISON, ROUNDS = METRICS / "comparison.json", METRICS / "rounds.json"
 CHOICE, VERDICT = METRICS / "choice.json", METRICS / "gate.json"
+RELEASED = METRICS / "release.json"  # which system is in models/release, and the SHA-256 of every file there
 CALIBRATION, CALIBRATION_METRICS = DATA / "calibration.json", METRICS / "calibration.json"
 RELIABILITY, REJECTION = PLOTS / "reliability.csv", PLOTS / "rejection.csv"
 FORGETTING = METRICS / "forgetting.json"

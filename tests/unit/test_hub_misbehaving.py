@@ -139,5 +139,6 @@ def test_a_download_is_locked_until_it_has_its_final_name(
         return found.with_name(f"{found.name}.embedtune.incomplete")
 
     monkeypatch.setattr(cache, "enter", enter)
+    monkeypatch.setattr(fetch, "complete", lambda partial, *_: partial.write_bytes(content))
     fetch.fetch_files(NAMES["model"], "model", "main", lambda names: ["vocab.txt"], tmp_path / "out")
     assert seen == [content]
