@@ -25,11 +25,7 @@ from embedtune.data.hub.errors import check_certificates
 from embedtune.data.hub.listing import list_files, resolve_commit
 
 KEPT = (".gitattributes",)  # files that the hub itself creates
-OF_A_RELEASE = {
-    VERDICT.name,
-    "system.json",
-    CALIBRATION.name,
-}  # a repository that has all three holds an earlier release
+OF_A_RELEASE = {VERDICT.name, "system.json", CALIBRATION.name}  # what has all three holds an earlier release
 
 
 class _Rule(BaseModel):
