@@ -10,11 +10,11 @@ from embedtune.compute.costs import write_cost
 from embedtune.compute.device import pick_device, training_precision
 from embedtune.compute.memory import keep_freed_memory
 from embedtune.config import paths
-from embedtune.config.reading import load_params
+from embedtune.config.reading import load_params, value_text
 from embedtune.config.schema import BASE, Params
 from embedtune.core import cli, files
 from embedtune.core.errors import EmbedTuneError, ParameterError
-from embedtune.core.run_folder import run_name
+from embedtune.core.run_folder import describe_run, run_name, write_description
 from embedtune.data.passages import open_passages
 from embedtune.evaluation.dev_evaluation import EvaluationSet, read_dev_set
 from embedtune.models.settings import Settings, check_length, read_settings
@@ -52,9 +52,8 @@ def train(params: Params, name: str, base: Path, settings: Settings) -> None:
     device = pick_device()
     keep_freed_memory(device)
     precision = training_precision(params.train.precision, device)
-    known = f"{params.train.model_dump_json()} {params.dev_pool.top_documents}"
-    known += f" {device.type} {precision} {distributed.world_size()}"
-    scratch = scratch_folder(name, base, known)
+    description = describe(params, name, base, f"{device.type} {precision} {distributed.world_size()}")
+    scratch = paths.CHECKPOINTS / run_name(description)
     training_set, dev = read_data(params, name, base, settings)
     tensorboard = paths.TENSORBOARD / scratch.name
     tune = functools.partial(
@@ -80,6 +79,7 @@ def train(params: Params, name: str, base: Path, settings: Settings) -> None:
         tune()
         return
     with files.atomic_directory(paths.model(name)) as target, checkpoints.locked(scratch):
+        write_description(scratch, description)
         if not checkpoints.last(scratch):
             shutil.rmtree(tensorboard, ignore_errors=True)  # logs of an earlier run of the same training
         trained = tune()
@@ -90,6 +90,7 @@ def train(params: Params, name: str, base: Path, settings: Settings) -> None:
     write_cost(paths.training_cost(name), costs, paths.training_metrics(name))
     cli.say(f"train: wrote {paths.model(name)} after {trained.record.step} steps in {trained.record.seconds:.0f} s")
     checkpoints.finish(scratch, keep_models=params.train.save_strategy != "no")
+    write_description(scratch, description, finished=True)
 
 
 def read_data(params: Params, name: str, base: Path, settings: Settings) -> tuple[TrainingSet, EvaluationSet | None]:
@@ -122,19 +123,21 @@ def read_data(params: Params, name: str, base: Path, settings: Settings) -> tupl
     return training_set, dev
 
 
-def scratch_folder(name: str, base: Path, settings: str) -> Path:
-    """The checkpoints' folder, named by a hash of all that the training depends on.
+def describe(params: Params, name: str, base: Path, machine: str) -> str:
+    """All that the training depends on, a hash of which names the checkpoints' folder.
 
     Raises EmbedTuneError if that is not the same on every machine.
     """
     inputs = [paths.mined(name), paths.PASSAGES, *DEV, base, *code_of("train")]
-    agreed = distributed.agreed(lambda: run_name(settings, inputs))
+    keys = ("train", "dev_pool.top_documents")
+    parameters = {key: value_text(params, key) for key in keys}
+    agreed = distributed.agreed(lambda: describe_run(name, parameters, machine, inputs))
     if agreed is None:
         raise EmbedTuneError(
             "the machines differ in params.yaml, code, library versions, data/ or models/; give every machine a copy "
             f"of the project as it is after `dvc repro mine@{name} dev_pool`"
         )
-    return paths.CHECKPOINTS / agreed
+    return agreed
 
 
 if __name__ == "__main__":

@@ -120,14 +120,19 @@ def named(root: Path, **changes: Any) -> str:
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
-    return run_folder.run_name("lr: 1", [root / "data/train.jsonl", root / "base", root / "code"])
+    return name_of(root, "1")
+
+
+def name_of(root: Path, learning_rate: str) -> str:
+    inputs = [root / "data/train.jsonl", root / "base", root / "code"]
+    return run_folder.run_name(run_folder.describe_run("finetuned", {"train": learning_rate}, "cpu fp32 1", inputs))
 
 
 def test_the_name_of_a_run_depends_on_settings_data_weights_and_code(tmp_path: Path) -> None:
     root = tmp_path / "project"
     name = named(root)
     assert named(root) == name
-    assert run_folder.run_name("lr: 2", [root / "data/train.jsonl", root / "base", root / "code"]) != name
+    assert name_of(root, "2") != name
     for changed in ("data/train.jsonl", "base/model.safetensors", "code/loss.py", "base/new"):
         assert named(root, **{changed: "other"}) != name, changed
     assert named(root, **{"code/__pycache__/loss.pyc": "compiled"}) == name
