@@ -216,6 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
         name = "/".join(parts[4:])
         if question != "resolve" or name not in files:
             return self._refuse(404, "EntryNotFound", "Entry not found")
+        if name in self.hub.failures and name in self.hub.endless:
+            return self._send_without_end(name, b"no", {}, self.hub.failures[name][0])
         if name in self.hub.failures:
             return self._refuse(*self.hub.failures[name])
         self._send_file(name, files[name])
@@ -286,9 +288,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self._send(206, content[start:], headers, name)
 
-    def _send_without_end(self, name: str, content: bytes, headers: dict[str, str]) -> None:
+    def _send_without_end(self, name: str, content: bytes, headers: dict[str, str], status: int = 200) -> None:
         """The true content and then zeros, until the client has had enough."""
-        self.send_response(200)
+        self.send_response(status)
         for header, value in headers.items():
             self.send_header(header, value)
         self.end_headers()

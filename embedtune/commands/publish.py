@@ -105,12 +105,12 @@ def released_files(repository: str) -> dict[str, Path | bytes]:
     if strangers:
         cli.say(f"publish: not part of the release, and not sent: {_shown(strangers)}")
     content = (RELEASE / CARD).read_bytes()
-    if hashlib.sha256(content).hexdigest() != hashes.get(CARD):
-        cli.say(f"publish: {RELEASE / CARD} was edited since the release was made; it is sent as it is")
     try:
         card = content.decode("utf-8").replace(f'"{RELEASE}"', f'"{repository}"')
     except UnicodeDecodeError as error:
         raise EmbedTuneError(f"{RELEASE / CARD}: not UTF-8 text; save the file as UTF-8") from error
+    if hashlib.sha256(content).hexdigest() != hashes.get(CARD):
+        cli.say(f"publish: {RELEASE / CARD} was edited since the release was made; it is sent as it is")
     return {**{name: RELEASE / name for name in hashes}, CARD: card.encode()}
 
 

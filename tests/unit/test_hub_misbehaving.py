@@ -15,7 +15,7 @@ from embedtune.data.hub import cache, fetch
 from embedtune.data.hub.errors import hub_errors
 from embedtune.data.hub.listing import MAX_ANSWER_BYTES, list_files, resolve_commit
 from tests.loopback_hub import LoopbackHub, serve_hub
-from tests.unit.fetching import COMMIT, MLDR, MODEL, NAMES, TRAIN, files_below
+from tests.unit.fetching import COMMIT, MLDR, MODEL, NAMES, TRAIN, fetch_error, files_below
 from tests.unit.fetching import fetch as fetched
 
 TOKEN = "hf_secret"
@@ -57,6 +57,13 @@ def test_no_more_is_read_than_the_listing_says(tmp_path: Path, hub: LoopbackHub)
     fetched(tmp_path, hub.url)
     assert files_below(tmp_path / "out") == MLDR
     assert 0 < hub.endless[TRAIN] < 50_000_000, "what fits into buffers on the way"
+
+
+def test_of_a_refusal_without_end_the_beginning_is_read(tmp_path: Path, hub: LoopbackHub) -> None:
+    hub.endless[TRAIN] = 0
+    hub.fail(TRAIN, 500)
+    assert f"the hub at {hub.url} failed (Server error '500 Internal" in fetch_error(tmp_path, hub.url)
+    assert hub.endless[TRAIN] < 50_000_000
 
 
 def listed(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from embedtune.core import progress
+from embedtune.data.hub.listing import raise_for_status
 
 PIECE = 10 * 2**20  # bytes that are written at once
 RETRIES = 5  # of connections in a row that brought nothing
@@ -51,7 +52,7 @@ def complete(partial: Path, url: str, name: str, size: int) -> None:
 
 
 def _append(file: IO[bytes], url: str, size: int, headers: dict[str, str], bar: Any) -> None:
-    from huggingface_hub import constants, hf_raise_for_status
+    from huggingface_hub import constants
     from huggingface_hub.utils import http_stream_backoff
 
     start = file.tell()
@@ -61,11 +62,11 @@ def _append(file: IO[bytes], url: str, size: int, headers: dict[str, str], bar: 
     with http_stream_backoff(
         "GET", url, headers=headers, timeout=timeout, retry_on_exceptions=(), retry_on_status_codes=BUSY
     ) as response:
-        hf_raise_for_status(response)
+        raise_for_status(response)
         if start and response.status_code == 200:  # the server sends the whole file
             _empty(file)
             bar.reset(total=size)
-        for piece in response.iter_bytes(chunk_size=PIECE):
+        for piece in response.iter_bytes(chunk_size=min(PIECE, size - file.tell())):
             piece = piece[: size - file.tell()]
             file.write(piece)
             bar.update(len(piece))

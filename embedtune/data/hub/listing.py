@@ -18,6 +18,7 @@ from pydantic import BaseModel, NonNegativeInt, TypeAdapter, ValidationError
 
 TIMEOUT = 10.0  # seconds for one answer; huggingface_hub's default is to wait forever
 MAX_ANSWER_BYTES = 64 * 2**20  # a page of a listing has 1,000 files in about 300 kB
+MAX_ERROR_BYTES = 2**20
 MAX_FILES = 1_000_000
 CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # git's SHA-1 or SHA-256 (LFS)
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -117,13 +118,13 @@ def _json(url: str) -> tuple[Any, str | None]:
 
     The token goes to the hub's own address alone. A listing that goes on elsewhere is read there without it.
     """
-    from huggingface_hub import constants, get_session, hf_raise_for_status
+    from huggingface_hub import constants, get_session
     from huggingface_hub.utils import build_hf_headers
 
     own = origin(url) == origin(constants.ENDPOINT)
     headers = build_hf_headers() if own else build_hf_headers(token=False)
     with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT) as response:
-        hf_raise_for_status(response)
+        raise_for_status(response)
         body = bytearray()
         for piece in response.iter_bytes(chunk_size=2**20):
             body += piece
@@ -134,6 +135,21 @@ def _json(url: str) -> tuple[Any, str | None]:
         return json.loads(body), following
     except RecursionError as error:
         raise ValueError(f"an answer of lists in lists without end to {url}") from error
+
+
+def raise_for_status(response: Any) -> None:
+    """Raise huggingface_hub's error for an answer that is one. Of what the answer says the first part is read."""
+    from huggingface_hub import hf_raise_for_status
+
+    if response.is_error:
+        body = bytearray()
+        for piece in response.iter_raw(chunk_size=2**16):
+            body += piece
+            if len(body) >= MAX_ERROR_BYTES:
+                break
+        cut = {"headers": response.headers, "content": bytes(body), "request": response.request}
+        response = type(response)(response.status_code, **cut)
+    hf_raise_for_status(response)
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
