@@ -94,8 +94,10 @@ def released_files(repository: str) -> dict[str, Path | bytes]:
 
     What else lies there is named on stderr. Raises EmbedTuneError if a file is missing or is not what was released.
     """
-    if not (RELEASE / CARD).is_file() or not RELEASED.is_file():
+    if not (RELEASE / CARD).is_file():
         raise EmbedTuneError(f"{RELEASE}: holds no released model; run `dvc repro`")
+    if not RELEASED.is_file():
+        raise EmbedTuneError(f"{RELEASED}: no such file, which has the hashes of what was released; run `dvc repro`")
     try:
         hashes = _Released.model_validate(json_files.read_json(RELEASED)).files
     except ValidationError as error:
