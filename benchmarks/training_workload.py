@@ -25,7 +25,7 @@ def write_data(folder: Path) -> None:
         unprepared, model = folder / f"{name}-unprepared", folder / name
         unprepared.mkdir()
         model.mkdir()
-        write_sample_model(unprepared)
+        write_sample_model(unprepared, pooling="cls")
         if name in SIZES:
             resize(unprepared, *SIZES[name])
         prepare_model(unprepared, model, **options)

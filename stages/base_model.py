@@ -13,6 +13,7 @@ from embedtune.data.hub.fetch import fetch_files
 from embedtune.models.base_model import prepare_model
 from embedtune.models.sample_model import write_sample_model
 from embedtune.models.settings import Settings
+from embedtune.models.trial import try_in_sentence_transformers
 from stages.running import run
 
 
@@ -38,6 +39,8 @@ def main() -> None:
             cli.say(f"base_model: {params.model.name} at commit {commit}")
         settings = prepare(params.model, source, target)
         shutil.rmtree(scratch)
+        if params.model.name != "sample":
+            try_in_sentence_transformers(target)
     json_files.write_json(paths.source("base"), came_from)
     cli.say(f"base_model: wrote {base} ({params.model.name}, {settings.pooling} pooling, {settings.max_tokens} tokens)")
 

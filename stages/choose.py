@@ -3,15 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.comparison.choice import choose, sentence
+from embedtune.comparison.choice import advice, choose, sentence
 from embedtune.config import paths
 from embedtune.config.reading import load_params
+from embedtune.config.schema import Params
 from embedtune.core import cli, json_files
 from embedtune.data.corpus import read_queries
 from embedtune.data.passages import open_passages
 from embedtune.evaluation.measures import per_query_scores
 from embedtune.retrieval.rankings import read_rankings
-from stages.running import run
+from stages.running import in_words, run
 
 
 def main() -> None:
@@ -27,8 +28,23 @@ def main() -> None:
         return per_query_scores(dev, read_rankings(paths.run(name), "dev"), ids, [cutoff])[measure].to_numpy()
 
     choice = choose(system, baseline, scores(system), scores(baseline), measure)
-    json_files.write_json(paths.CHOICE, choice)
+    to_try = [in_words(text, "dataset", "train") for text in advice(choice, warnings_of(params, system))]
+    json_files.write_json(paths.CHOICE, choice | {"try": to_try})
     cli.say(f"choose: {sentence(choice)}")
+    for text in to_try:
+        cli.say(f"choose: to try: {text}")
+
+
+def warnings_of(params: Params, system: str) -> list[str]:
+    """The warnings of the training of a system's embedding model, if a training made it."""
+    fusion = params.fusions.get(system)
+    model = fusion.dense if fusion else system
+    mixture = params.mixtures.get(model)
+    trained = mixture.model if mixture else model
+    found: list[str] = []
+    if trained in params.rounds:
+        found = json_files.read_json(paths.training_metrics(trained))["warnings"]
+    return found
 
 
 if __name__ == "__main__":

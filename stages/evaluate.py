@@ -7,7 +7,8 @@ from embedtune.config import paths
 from embedtune.config.reading import load_params
 from embedtune.core import cli, json_files
 from embedtune.data.passages import open_passages
-from embedtune.evaluation.evaluate import evaluate, read_asked
+from embedtune.evaluation.cut_widths import cut_means
+from embedtune.evaluation.evaluate import DEV, evaluate, read_asked
 from embedtune.evaluation.first_passages import first_passage_means
 from embedtune.evaluation.per_query import read_slices
 from embedtune.models.vector_store import open_store
@@ -45,6 +46,16 @@ def main() -> None:
     if len(passages) > len(passages.document_ids):
         first = first_passage_means(queries[split], store.queries(split), store.passages, passages, cutoffs)
         means |= {f"first_passage_{measure}": mean for measure, mean in first.items()}
+    by_prefix = {"": split} | ({f"{DEV}_": DEV} if DEV in queries else {})
+    means |= cut_means(
+        {prefix: queries[part] for prefix, part in by_prefix.items()},
+        {prefix: store.queries(part) for prefix, part in by_prefix.items()},
+        store.passages,
+        passages,
+        params.train.matryoshka_dims,
+        cutoffs,
+        best_passages,
+    )
     json_files.write_json(paths.metrics(name), means)
     asked, documents = len(queries[split]), len(passages.document_ids)
     cli.say(f"evaluate: wrote {paths.metrics(name)} ({asked} {split} queries, {documents} documents)")

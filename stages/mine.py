@@ -5,16 +5,18 @@ import sys
 
 from embedtune.config import paths
 from embedtune.config.reading import load_params
+from embedtune.config.recipe import filled_mine
 from embedtune.core import cli, files, json_files
 from embedtune.data.corpus import SPLITS, read_queries
 from embedtune.data.passages import open_passages, read_texts
+from embedtune.mining.background import background_scores
 from embedtune.mining.mine import MiningData, MiningSettings, mine, used_passages
 from embedtune.mining.mined_rows import mined_rows, sample_text, sampled
-from embedtune.mining.mining_counts import held_out_counts, mining_counts, score_gaps
+from embedtune.mining.mining_counts import held_out_counts, mining_counts, score_gaps, shortages
 from embedtune.mining.positives import Rerank, passage_scorer
 from embedtune.models.vector_store import open_store
 from embedtune.retrieval.dense import rank_documents
-from stages.running import run
+from stages.running import in_words, run
 
 
 def main() -> None:
@@ -22,19 +24,20 @@ def main() -> None:
     params = load_params()
     name = sys.argv[1]
     corpus, store = paths.CORPUS, open_store(paths.embeddings(params.rounds[name].start))
-    recipe = MiningSettings(**params.mine.model_dump(exclude={"positive_passage"}))
+    recipe = MiningSettings(**filled_mine(params).model_dump(exclude={"positive_passage"}))
     passages = open_passages(paths.PASSAGES)
     splits = {split: read_queries(paths.QUERIES, paths.QRELS, split) for split in SPLITS}
     queries = splits.pop("train")
     query_vectors, passage_vectors = store.queries("train"), store.passages
     rankings = rank_documents(query_vectors, passage_vectors, passages.document, passages.document_ids, recipe.depth)
     number_of = {document_id: number for number, document_id in enumerate(passages.document_ids)}
-    pool = MiningData(queries, rankings, query_vectors, passage_vectors, passages, number_of)
+    background = background_scores(query_vectors, passage_vectors)
+    pool = MiningData(queries, rankings, query_vectors, passage_vectors, passages, number_of, background)
     rerank = None
     if params.mine.positive_passage == "reranker":
         rerank = reranker(params.reranker.max_len, params.reranker.batch_size)
     score = passage_scorer(
-        params.mine.positive_passage, queries, query_vectors, passage_vectors, passages, corpus, rerank
+        params.mine.positive_passage, queries, query_vectors, passage_vectors, background, passages, corpus, rerank
     )
     mined = list(mine(pool, score, recipe))
     numbers = used_passages(mined)
@@ -47,6 +50,8 @@ def main() -> None:
     with files.atomic_file(paths.mining_plot(name)) as partial:
         score_gaps(mined).to_csv(partial, index=False)
     json_files.write_json(paths.mining_metrics(name), counts)
+    for shortage in shortages(counts):
+        cli.say(f"mine: WARNING: {in_words(shortage, 'mine')}")
     cli.say(f"mine: wrote {counts['questions']} questions with {counts['negatives']} negatives to {target}")
 
 

@@ -7,12 +7,14 @@ from pydantic import TypeAdapter
 
 from embedtune.comparison.card import Facts, Results, card
 from embedtune.comparison.choice import sentence
-from embedtune.comparison.release import file_hashes, training_history, write_release
+from embedtune.comparison.release import file_hashes, name_base_of_adapter, training_history, write_release
 from embedtune.config import paths
 from embedtune.config.reading import load_params
-from embedtune.config.schema import Params
+from embedtune.config.schema import BASE, Params
 from embedtune.core import cli, files, json_files
+from embedtune.core.errors import EmbedTuneError
 from embedtune.models.settings import read_settings
+from embedtune.models.trial import try_in_sentence_transformers
 from embedtune.retrieval.system import SYSTEM, check_parts, dense_part
 from stages.running import run
 
@@ -44,8 +46,26 @@ def main() -> None:
     beside = [paths.CALIBRATION, paths.VERDICT, paths.run(chosen) / SYSTEM]
     with files.atomic_directory(paths.RELEASE) as target:
         write_release(model, target, text, beside)
+        if model:
+            name_base_of_adapter(target, *base_of_adapter(params, model.name))
+            try_release(target)
     json_files.write_json(paths.RELEASED, {"system": chosen, "files": file_hashes(paths.RELEASE)})
     cli.say(f"release: wrote {paths.RELEASE} ({chosen}); `embedtune publish NAME/REPOSITORY` pushes it to a hub")
+
+
+def try_release(target: Path) -> None:
+    """Load the directory as its users will. Raises EmbedTuneError where sentence-transformers gives other vectors."""
+    try:
+        try_in_sentence_transformers(target)
+    except EmbedTuneError as error:
+        raise EmbedTuneError(f"{paths.RELEASE} is not written: {error}") from error
+
+
+def base_of_adapter(params: Params, model: str) -> tuple[str | None, str | None]:
+    """The hub id and commit of the model that a round's adapter belongs to; None for one that is on no hub."""
+    of_base = model in params.rounds and params.rounds[model].start == BASE
+    commit = json_files.read_json(paths.source(BASE)).get("commit")
+    return (params.model.name, commit) if of_base and commit else (None, None)
 
 
 def facts(params: Params, choice: dict[str, Any], model: Path | None) -> Facts:
@@ -56,7 +76,7 @@ def facts(params: Params, choice: dict[str, Any], model: Path | None) -> Facts:
         "segment": params.segment,
         "rounds": params.rounds,
         "mine": params.mine,
-        "train": params.train,
+        "train": used_values(params, model.name if model else BASE),
         "mixtures": params.mixtures,
         "fusions": params.fusions,
     }
@@ -84,7 +104,17 @@ def origin(params: Params, model: str) -> str:
     mixture = params.mixtures.get(model)
     mixed = (mixture.model, json_files.read_json(paths.training_metrics(model))["weight"]) if mixture else None
     starts = {name: stage.start for name, stage in params.rounds.items()}
-    return training_history(model, starts, mixed, params.train.method, params.train.num_train_epochs)
+    return training_history(model, starts, mixed, params.train.method, used_values(params, model)["num_train_epochs"])
+
+
+def used_values(params: Params, model: str) -> dict[str, Any]:
+    """The values of the section `train` with those that the recipe chose for a model's last round (see recipe.py)."""
+    values = params.train.model_dump()
+    if model == BASE:
+        return values
+    mixture = params.mixtures.get(model)
+    settings = json_files.read_json(paths.training_metrics(mixture.model if mixture else model))["settings"]
+    return values | {key: setting["value"] for key, setting in settings.items()}
 
 
 if __name__ == "__main__":

@@ -30,6 +30,11 @@ def run(main: Callable[[], None], *sections: str) -> None:
     cli.run(main, explain, AGAIN)
 
 
+def in_words(text: str, *sections: str) -> str:
+    """The text with each parameter in backticks replaced by its key path, searched first in `sections`."""
+    return in_words_of_params(EmbedTuneError(text), sections)
+
+
 def code_of(stage: str) -> list[Path]:
     """The code files that a stage depends on, by dvc.yaml; the hash that names its scratch folder includes them."""
     stages = yaml.safe_load(paths.DVC_YAML.read_text(encoding="utf-8"))["stages"]

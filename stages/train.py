@@ -11,22 +11,36 @@ from embedtune.compute.device import pick_device, training_precision
 from embedtune.compute.memory import keep_freed_memory
 from embedtune.config import paths
 from embedtune.config.reading import load_params, value_text
+from embedtune.config.recipe import (
+    PRETRAINED,
+    FilledTrain,
+    Setting,
+    filled,
+    recipe_name,
+    told,
+    train_settings,
+    with_temperature,
+)
 from embedtune.config.schema import BASE, Params
 from embedtune.core import cli, files
-from embedtune.core.errors import EmbedTuneError, ParameterError
+from embedtune.core.errors import EmbedTuneError
 from embedtune.core.run_folder import describe_run, run_name, write_description
 from embedtune.data.passages import open_passages
 from embedtune.evaluation.dev_evaluation import EvaluationSet, read_dev_set
-from embedtune.models.settings import Settings, check_length, read_settings
+from embedtune.mining.mined_rows import MinedRow, read_mined
+from embedtune.models.settings import read_settings
 from embedtune.models.tokenization import load_tokenizer
 from embedtune.models.vector_store import STORE, open_store
+from embedtune.models.weight_change import relative_change
 from embedtune.training import checkpoints
-from embedtune.training.fine_tune import fine_tune, write_tuned
+from embedtune.training.fine_tune import CUTOFF, fine_tune, write_tuned
 from embedtune.training.objectives.contrastive import Contrastive
 from embedtune.training.options import Adapter, Batching, Evaluating, Optimizer, Saving, from_section
-from embedtune.training.records import cost, write_records
+from embedtune.training.outcome import warnings
+from embedtune.training.records import cost, summary, write_records
+from embedtune.training.temperature import far_from_fitted, temperature_of
 from embedtune.training.training_data import TrainingSet, read_training_set
-from stages.running import code_of, run
+from stages.running import code_of, in_words, run
 
 DEV = [paths.QUERIES / "dev.jsonl", paths.QRELS / "dev.tsv", paths.DEV_POOL, paths.embeddings(BASE) / STORE]
 
@@ -36,37 +50,38 @@ def main() -> None:
     params = load_params()
     name = sys.argv[1]
     base = paths.model(params.rounds[name].start)
-    settings = read_settings(base)
-    check_length("query_max_len", params.train.query_max_len, settings)
-    check_length("passage_max_len", params.train.passage_max_len, settings)
     processes = distributed.processes_per_node(params.train.nproc_per_node)
     if not distributed.is_launched() and (processes > 1 or distributed.several_nodes()):
         distributed.launch("stages.train", [name], processes, across_machines=True)
         return
     with distributed.process_group():
-        train(params, name, base, settings)
+        train(params, name, base)
 
 
-def train(params: Params, name: str, base: Path, settings: Settings) -> None:
+def train(params: Params, name: str, base: Path) -> None:
     """Train together with the other processes, if any; the main process writes the outputs."""
     device = pick_device()
     keep_freed_memory(device)
     precision = training_precision(params.train.precision, device)
-    description = describe(params, name, base, f"{device.type} {precision} {distributed.world_size()}")
+    rows = read_mined(paths.mined(name))
+    settings, doubts = used_settings(params, rows, base)
+    values = {key: setting.value for key, setting in settings.items()}
+    machine = f"{device.type} {precision} {distributed.world_size()}"
+    description = describe(params, name, base, f"{values} {machine}")
     scratch = paths.CHECKPOINTS / run_name(description)
-    training_set, dev = read_data(params, name, base, settings)
+    training_set, dev = read_data(params, filled(settings), rows, base)
     tensorboard = paths.TENSORBOARD / scratch.name
     tune = functools.partial(
         fine_tune,
         base,
         training_set,
-        from_section(Contrastive, params.train),
+        from_section(Contrastive, params.train, **values),
         run=scratch,
         tensorboard=tensorboard,
         adapter=from_section(Adapter, params.train),
-        batching=from_section(Batching, params.train),
-        optimizer=from_section(Optimizer, params.train, precision=precision),
-        evaluating=from_section(Evaluating, params.train),
+        batching=from_section(Batching, params.train, **values),
+        optimizer=from_section(Optimizer, params.train, **values, precision=precision),
+        evaluating=from_section(Evaluating, params.train, **values),
         saving=from_section(Saving, params.train),
         dev=dev,
         logging_steps=params.train.logging_steps,
@@ -75,6 +90,8 @@ def train(params: Params, name: str, base: Path, settings: Settings) -> None:
         f"train: {len(training_set)} questions on {distributed.world_size()} x {device.type} in {precision}; "
         f"TensorBoard: {tensorboard}"
     )
+    for sentence in told(settings):
+        cli.say_once(f"train: {sentence}")
     if not distributed.is_main():
         tune()
         return
@@ -84,54 +101,72 @@ def train(params: Params, name: str, base: Path, settings: Settings) -> None:
             shutil.rmtree(tensorboard, ignore_errors=True)  # logs of an earlier run of the same training
         trained = tune()
         write_tuned(trained, base, target, params.train.method)
+        change = relative_change(base, target)
+    metric, figures = params.train.metric_for_best_model, {"weight_change": change}
+    if dev:
+        figures[f"dev_pool_{metric}_of_base"] = dev.base_means(open_store(paths.embeddings(BASE)), [CUTOFF])[metric]
+    found = warnings(trained.record, change, metric, figures.get(f"dev_pool_{metric}_of_base"))
+    doubts += (in_words(doubt, "train") for doubt in found)
+    used = {key: setting._asdict() for key, setting in settings.items()}
+    figures = summary(trained, len(training_set), metric) | figures | {"warnings": doubts, "settings": used}
     places = {"curve": paths.training_plot(name), "steps": paths.training_steps(name)}
-    write_records(trained, len(training_set), summary_file=paths.training_metrics(name), **places)
-    costs = cost(trained, device, precision, sequences_per_question=params.train.train_group_size + 1)
+    write_records(trained, figures, summary_file=paths.training_metrics(name), **places)
+    costs = cost(trained, device, precision, sequences_per_question=values["train_group_size"] + 1)
     write_cost(paths.training_cost(name), costs, paths.training_metrics(name))
     cli.say(f"train: wrote {paths.model(name)} after {trained.record.step} steps in {trained.record.seconds:.0f} s")
+    for doubt in doubts:
+        cli.say(f"train: WARNING: {doubt}")
     checkpoints.finish(scratch, keep_models=params.train.save_strategy != "no")
     write_description(scratch, description, finished=True)
 
 
-def read_data(params: Params, name: str, base: Path, settings: Settings) -> tuple[TrainingSet, EvaluationSet | None]:
+def used_settings(params: Params, rows: list[MinedRow], base: Path) -> tuple[dict[str, Setting], list[str]]:
+    """The values that the training uses, with a temperature fitted to the base model; warnings about written ones."""
+    normalize = read_settings(base).normalize
+    settings = train_settings(params, len(rows), normalize)
+    if not normalize or recipe_name(params) != PRETRAINED:
+        return settings, []
+    store, passages = open_store(paths.embeddings(BASE)), open_passages(paths.PASSAGES)
+    fitted = temperature_of(rows, store.queries("train"), store.passages, passages.document, params.train.seed)
+    doubts = [in_words(doubt, "train") for doubt in far_from_fitted(settings["temperature"].value, fitted)]
+    return with_temperature(settings, fitted), doubts
+
+
+def read_data(
+    params: Params, values: FilledTrain, rows: list[MinedRow], base: Path
+) -> tuple[TrainingSet, EvaluationSet | None]:
     """The training questions with their passages, and the dev set unless nothing evaluates it."""
-    tokenizer, passages, query_max_len = load_tokenizer(base), open_passages(paths.PASSAGES), params.train.query_max_len
+    tokenizer, passages, settings = load_tokenizer(base), open_passages(paths.PASSAGES), read_settings(base)
     training_set = read_training_set(
-        paths.mined(name),
+        rows,
         tokenizer,
         passages,
         settings,
-        group_size=params.train.train_group_size,
-        query_max_len=query_max_len,
-        passage_max_len=params.train.passage_max_len,
+        group_size=values.train_group_size,
+        query_max_len=values.query_max_len,
+        passage_max_len=values.passage_max_len,
         distillation=params.train.distillation,
         seed=params.train.seed,
     )
-    if passages.max_tokens > params.train.passage_max_len:
-        cli.say_once(f"train: passages of up to {passages.max_tokens} tokens are cut to {params.train.passage_max_len}")
+    if passages.max_tokens > values.passage_max_len:
+        cli.say_once(f"train: passages of up to {passages.max_tokens} tokens are cut to {values.passage_max_len}")
     if params.train.eval_strategy == "no":
         return training_set, None
     dev_files = (paths.QUERIES, paths.QRELS, paths.DEV_POOL)
     store, top = open_store(paths.embeddings(BASE)), params.dev_pool.top_documents
-    dev = read_dev_set(*dev_files, store, top, passages, tokenizer, settings, query_max_len)
-    if dev is None:
-        raise ParameterError(
-            "eval_strategy",
-            f"{params.train.eval_strategy} needs dev questions, and there are none; raise `dev_queries` and "
-            "`split_shares`.dev, or write `no`",
-        )
-    return training_set, dev
+    return training_set, read_dev_set(*dev_files, store, top, passages, tokenizer, settings, values.query_max_len)
 
 
-def describe(params: Params, name: str, base: Path, machine: str) -> str:
+def describe(params: Params, name: str, base: Path, derived: str) -> str:
     """All that the training depends on, a hash of which names the checkpoints' folder.
 
-    Raises EmbedTuneError if that is not the same on every machine.
+    `derived` is what follows from the machine, the data and the base model. Raises EmbedTuneError if the description is
+    not the same on every machine.
     """
     inputs = [paths.mined(name), paths.PASSAGES, *DEV, base, *code_of("train")]
     keys = ("train", "dev_pool.top_documents")
     parameters = {key: value_text(params, key) for key in keys}
-    agreed = distributed.agreed(lambda: describe_run(name, parameters, machine, inputs))
+    agreed = distributed.agreed(lambda: describe_run(name, parameters, derived, inputs))
     if agreed is None:
         raise EmbedTuneError(
             "the machines differ in params.yaml, code, library versions, data/ or models/; give every machine a copy "

@@ -6,6 +6,8 @@ baseline's by more than one standard error of the paired difference. The evaluat
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,27 @@ def choose(
 def is_system(choice: Choice) -> bool:
     """Whether the tuned system was chosen."""
     return bool(choice["chosen"] == choice["system"])
+
+
+def advice(choice: Choice, warnings: Sequence[str]) -> list[str]:
+    """What to try where the baseline was chosen, in sentences that have parameters in backticks; else nothing.
+
+    `warnings` are those of the system's training.
+    """
+    if is_system(choice):
+        return []
+    found = list(warnings)
+    gain, error = choice["gain"], choice["standard_error"]
+    if not gain and not error:
+        found.append("both rank dev alike, question by question: the training changed nothing that dev can show")
+    elif error and 0 < gain <= error:
+        enough = math.ceil(choice["questions"] * (error / gain) ** 2)
+        found.append(
+            f"a gain of {gain:.4f} takes more than {enough} dev questions to be seen: raise `dev_queries` and "
+            "`split_shares`.dev, or bring more questions"
+        )
+    found.append('docs/training.md, "It got worse", has what helped others')
+    return found
 
 
 def sentence(choice: Choice) -> str:

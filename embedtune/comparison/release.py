@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from embedtune.core import json_files
 from embedtune.core.errors import EmbedTuneError
 
+ADAPTER_CONFIG = Path("adapter", "adapter_config.json")
 CARD = "README.md"  # the model card
 
 
@@ -59,15 +62,28 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def name_base_of_adapter(target: Path, base: str | None, revision: str | None) -> None:
+    """Name the model that the adapter in the released directory `target` was trained on, if there is an adapter.
+
+    `base` is a model's id on the hub and `revision` its commit or branch; None where it is on no hub. PEFT notes the
+    local directory, which on a hub would be the id of somebody else's model.
+    """
+    path = target / ADAPTER_CONFIG
+    if path.is_file():
+        config = json_files.read_json(path) | {"base_model_name_or_path": base, "revision": revision}
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def training_history(
-    name: str, rounds: Mapping[str, str], mixed: tuple[str, float] | None, method: str, epochs: int
+    name: str, rounds: Mapping[str, str], mixed: tuple[str, float] | None, method: str, epochs: int | None
 ) -> str:
     """How a model was trained, in sentences: the training rounds from the base model on, and the weight interpolation.
 
     Of the base model itself it says that it was not trained.
 
     `rounds` maps each round to the model that it starts from. If `name` is a mixture, `mixed` is (the round whose
-    weights are interpolated with the base model's, the weight of that round from 0 to 1), otherwise None.
+    weights are interpolated with the base model's, the weight of that round from 0 to 1), otherwise None. `epochs` is
+    that of the last round.
     """
     if name == "base":
         return "Its weights are the base model's: none of the training is in them."

@@ -36,14 +36,7 @@ def check_together(params: Params, path: Path, problems: Problems) -> None:
     _check_resamples("compare.confidence", params.compare.confidence, 2, params, refuse)
     for name, rule in params.gate.items():
         _check_rule(name, rule, params, refuse)
-    if params.train.train_group_size - 1 > params.mine.negatives:
-        refuse(
-            "train.train_group_size",
-            f"expected at most mine.negatives + 1 ({params.mine.negatives + 1}: one positive and its negatives), "
-            f"got {params.train.train_group_size}",
-        )
-    if params.train.distillation and params.train.train_group_size == 1:
-        refuse("train.distillation", "expected false with train.train_group_size: 1, where there is nothing to score")
+    _check_training(params, refuse)
     if params.model.name not in ("sample", "local") and "/" not in params.model.name:
         refuse(
             "model.name",
@@ -52,6 +45,38 @@ def check_together(params: Params, path: Path, problems: Problems) -> None:
         )
     if params.model.name.startswith((".", "/", "~")):
         refuse("model.name", f"for a model in a directory write `name: local` and `path: {params.model.name}`")
+
+
+def _check_training(params: Params, refuse: Callable[[str, str], None]) -> None:
+    """Refuse trainings that nothing can come of, and settings that wait for what never happens."""
+    train, negatives = params.train, params.mine.negatives
+    group = min(2, negatives + 1) if train.train_group_size is None else train.train_group_size
+    if group - 1 > negatives:
+        refuse(
+            "train.train_group_size",
+            f"expected at most mine.negatives + 1 ({negatives + 1}: one positive and its negatives), got {group}",
+        )
+    if group == 1:
+        if train.distillation:
+            refuse("train.distillation", "expected false with groups of 1 passage, where there is nothing to score")
+        if train.negatives == "group":
+            refuse(
+                "train.negatives",
+                "group with groups of 1 passage leaves nothing to tell a positive from, and trains nothing; write "
+                "in_batch, or raise train.train_group_size (and mine.negatives)",
+            )
+        elif train.per_device_train_batch_size == 1 and train.negatives == "in_batch":
+            refuse(
+                "train.per_device_train_batch_size",
+                "1 with groups of 1 passage leaves nothing to tell a positive from, and trains nothing; raise it, or "
+                "train.train_group_size (and mine.negatives)",
+            )
+    if isinstance(train.early_stopping_patience, int) and train.eval_strategy == "no":
+        refuse(
+            "train.early_stopping_patience",
+            f"{train.early_stopping_patience} counts evaluations, and train.eval_strategy is no; write epoch or steps "
+            "there, or never here",
+        )
 
 
 def _check_systems(params: Params, refuse: Callable[[str, str], None]) -> None:

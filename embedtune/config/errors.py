@@ -98,6 +98,6 @@ def _wrong_value(value: Any, expected: str) -> str:
     shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     message = f"expected {expected}, got {shown}"
     is_percentage = isinstance(value, (int, float)) and not isinstance(value, bool) and 1 < value <= 100
-    if expected == "a number from 0 to 1" and is_percentage:
+    if expected.startswith("a number from 0 to 1") and is_percentage:
         message += f"; for {value:g} % write {value / 100:g}"
     return message

@@ -15,6 +15,7 @@ PLOTS = METRICS / "plots"
 RAW = DATA / "raw"
 CORPUS, QUERIES, QRELS, SKIPPED = DATA / "corpus.jsonl", DATA / "queries", DATA / "qrels", DATA / "skipped.jsonl"
 DATA_COUNTS = METRICS / "data.json"
+CHECKED, CHECK = DATA / "checked.json", METRICS / "check.json"
 PASSAGES, SLICES, DEV_POOL = DATA / "passages", DATA / "slices.csv", DATA / "dev_pool.npy"
 LEXICAL, GENERAL_DATA = DATA / "lexical", DATA / "general_data"
 

@@ -43,14 +43,14 @@ def applied_profiles(text: str) -> list[str]:
 def apply_profiles(text: str, names: Sequence[str], directory: Path, path: Path) -> str:
     """The text of the params.yaml `path`, now `text`, with the profiles `names` in place of those applied before.
 
-    `directory` holds the profiles. Raises EmbedTuneError for a profile that there is not, and where one sets a
-    parameter that was edited to another value.
+    `directory` holds the profiles. Raises EmbedTuneError for a profile that there is not, and where a new one sets a
+    parameter that was edited to another value; one that was applied before was edited knowingly.
     """
     edits = edits_of(text, directory, path)
     layers = [_profile(name, directory) for name in names]
     problems = Problems()
     for name, layer in zip(names, layers, strict=True):
-        for key, value in layer.items():
+        for key, value in layer.items() if name not in applied_profiles(text) else ():
             if key in edits and edits[key] != value:
                 problems.add(f"{path}: {'.'.join(key)}", f"is {edits[key]!r} by an edit; profile {name} sets {value!r}")
     problems.raise_if_any("undo these edits, or leave the profile out")

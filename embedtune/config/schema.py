@@ -1,7 +1,8 @@
 """The schema of params.yaml: one class per section, one attribute per key.
 
 Every key must be present: a default hidden in code would be a parameter that DVC cannot see and `dvc params diff`
-cannot show.
+cannot show. Where a key may be null for the recipe's value, recipe.py has that value, and the stages that use it depend
+on recipe.py.
 """
 
 from __future__ import annotations
@@ -74,14 +75,20 @@ class Dataset(_Section):
     sample: SampleSize
 
 
+Instruction = Annotated[str | None, Expected("a text, or null for the model's own")]
+
+
 class Model(_Section):
     name: Text
     path: Text
-    pooling: Literal["cls", "mean", "last_token"]
-    query_instruction: str
-    passage_instruction: str
+    pooling: Annotated[
+        Literal["cls", "mean", "last_token"] | None,
+        Expected("one of cls, mean, last_token, or null for the model's own"),
+    ]
+    query_instruction: Instruction
+    passage_instruction: Instruction
     revision: Text
-    normalize: TrueOrFalse
+    normalize: Annotated[TrueOrFalse | None, Expected("true, false, or null for the model's own")]
 
 
 class Segment(_Section):
@@ -132,7 +139,10 @@ class Mine(_Section):
     source: Literal["search", "dataset", "both"]
     hard_draw: Literal["random", "top", "score"]
     draw_temperature: Positive
-    max_score_ratio: Annotated[AboveZeroToOne | None, Expected("a number above 0, at most 1, such as 0.95, or null")]
+    max_score_ratio: Annotated[
+        Literal["none"] | AboveZeroToOne | None,
+        Expected("a number above 0, at most 1, such as 0.95, or none, or null for the recipe's"),
+    ]
     max_score_margin: Annotated[
         Annotated[float, _AsNumber] | None, Expected("a number such as 0.1 (above the positive) or -0.05, or null")
     ]
@@ -161,17 +171,20 @@ class DevPool(_Section):
 Strategy = Literal["no", "epoch", "steps"]
 Processes = Annotated[Literal["auto"] | Count, Expected("auto (every GPU), or a whole number of 1 or more")]
 MaybeCount = Annotated[Count | None, Expected("a whole number of 1 or more, or null")]
+RecipeCount = Annotated[Count | None, Expected("a whole number of 1 or more, or null for the recipe's")]
+RecipePositive = Annotated[Positive | None, Expected("a number above 0, or null for the recipe's")]
 
 
 class Train(_Section):
     method: Literal["full", "lora", "qlora"]
-    learning_rate: Positive
-    num_train_epochs: Count
-    per_device_train_batch_size: Count
-    train_group_size: Count
-    temperature: Positive
-    query_max_len: Count
-    passage_max_len: Count
+    recipe: Literal["auto", "pretrained", "from_scratch"]
+    learning_rate: RecipePositive
+    num_train_epochs: RecipeCount
+    per_device_train_batch_size: RecipeCount
+    train_group_size: RecipeCount
+    temperature: RecipePositive
+    query_max_len: Annotated[Count | None, Expected("a whole number of 1 or more, or null for encode.query_max_len")]
+    passage_max_len: Annotated[Count | None, Expected("a whole number of 1 or more, or null for segment.max_tokens")]
     sub_batch_size: MaybeCount
     lora_r: Count
     lora_alpha: Count
@@ -185,9 +198,10 @@ class Train(_Section):
     mask_false_negatives: TrueOrFalse
     false_negative_margin: Annotated[NotNegative | None, Expected("a number of 0 or more, or null")]
     distillation: TrueOrFalse
+    teacher_temperature: Positive
     matryoshka_dims: Annotated[list[Count], Expected("a list of sizes such as [64, 256], [] for the whole alone")]
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
-    warmup_ratio: Share
+    warmup_ratio: Annotated[Share | None, Expected("a number from 0 to 1, or null for the recipe's")]
     weight_decay: NotNegative
     max_grad_norm: Positive
     precision: Precision
@@ -198,9 +212,11 @@ class Train(_Section):
     nproc_per_node: Processes
     logging_steps: Count
     eval_strategy: Strategy
-    eval_steps: Count
+    eval_steps: RecipeCount
     metric_for_best_model: Literal["recall@10", "ndcg@10", "mrr@10"]
-    early_stopping_patience: MaybeCount
+    early_stopping_patience: Annotated[
+        Literal["never"] | Count | None, Expected("a whole number of 1 or more, never, or null for the recipe's")
+    ]
     save_strategy: Strategy
     save_steps: Count
     save_total_limit: MaybeCount
@@ -221,7 +237,17 @@ BASE, BM25 = "base", "bm25"
 BESIDE = (BM25,)  # systems beside the embedding models that no section of params.yaml names
 RESERVED = (  # names that no other system may have, since these exist:
     *(BASE, *BESIDE, "gain", "gain_standard_error"),  # in metrics/comparison.json
-    *("calibration", "choice", "comparison", "data", "forgetting", "gate", "rounds", "summary"),  # files in metrics/
+    *(
+        "calibration",
+        "check",
+        "choice",
+        "comparison",
+        "data",
+        "forgetting",
+        "gate",
+        "rounds",
+        "summary",
+    ),  # files in metrics/
     *("local", "none", "release", "reranker"),  # directories in models/
     *("reliability", "rejection", "training", "mining", "mixing"),  # in metrics/plots/
 )

@@ -22,17 +22,18 @@ LIBRARIES = (  # their versions can change what a model computes
 )
 
 
-def describe_run(name: str, parameters: Mapping[str, str], machine: str, inputs: Iterable[Path]) -> str:
+def describe_run(name: str, parameters: Mapping[str, str], derived: str, inputs: Iterable[Path]) -> str:
     """What a run's result depends on, as JSON: the same text for the same run.
 
-    `name` is that of the model, `parameters` are key of params.yaml -> value as text, and `machine` is what the machine
-    adds (device, precision, number of processes). Each of `inputs` is a file or a directory, with the code among them;
-    a hash covers its paths and contents, except in __pycache__ directories. The versions of `LIBRARIES` are added.
+    `name` is that of the model, `parameters` are key of params.yaml -> value as text, and `derived` is what follows
+    from them, the data and the machine (device, precision, number of processes). Each of `inputs` is a file or a
+    directory, with the code among them; a hash covers its paths and contents, except in __pycache__ directories. The
+    versions of `LIBRARIES` are added.
     """
     hashes = {path.as_posix(): content_hash(path) for path in inputs}
     libraries = {library: _version(library) for library in LIBRARIES}
     described = {"name": name, "parameters": dict(parameters), "inputs": hashes}
-    described |= {"machine": machine, "libraries": libraries}
+    described |= {"derived": derived, "libraries": libraries}
     return json.dumps(described, ensure_ascii=False, sort_keys=True)
 
 

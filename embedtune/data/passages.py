@@ -88,7 +88,10 @@ class Passages:
         return self.token_count + titles
 
     def document_tokens(self, document: int) -> NDArray[np.integer]:
-        """The token ids of a document from its first to its last passage, with overlaps only once; shape (n,)."""
+        """The token ids of a document from its first to its last passage; shape (n,).
+
+        Overlaps stand there once where passages are ranges of the document's tokens (passage_tokens.py), else twice.
+        """
         first, last = self.first_passage[document], self.first_passage[document + 1] - 1
         return self.token_ids[self.token_start[first] : self.token_start[last] + self.token_count[last]]
 

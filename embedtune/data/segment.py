@@ -1,4 +1,4 @@
-"""Cut documents into passages: tokenise each document once, cut at word boundaries, write the files of passages.py.
+"""Cut documents into passages: tokenise each document, cut at word boundaries, write the files of passages.py.
 
 A second thread tokenises the next batch while the main thread cuts and writes the current one. (The tokenizer's own
 threads use every core, without Python's global interpreter lock.) Memory holds a few batches, whatever the size of the
@@ -24,13 +24,22 @@ from embedtune.core import json_files
 from embedtune.core.errors import ParameterError
 from embedtune.core.progress import bar
 from embedtune.data.corpus import Document, read_corpus
+from embedtune.data.cutting import Cut, Shape, cut_documents
+from embedtune.data.passage_tokens import words_stand_alone
 from embedtune.data.passages import DOCUMENT_SCHEMA, PASSAGE_SCHEMA
-from embedtune.data.windows import Window, characters, windows
+from embedtune.data.windows import characters
 
 BATCH_CHARACTERS = 1_000_000  # per batch; an encoding takes some 100 bytes a token: 100 MB a batch, for 2 or 3 batches
 HEAD_CHARACTERS_PER_TOKEN = 6  # enough for nearly every head; a text that needs more is tokenised in full
 SPARE_CHARACTERS = 120  # WordPiece maps a word of over 100 characters to [UNK], but not a part cut from it
 HEAD_SPARE_TOKENS = 32  # tokens near the end of a cut text may differ from those of the full text
+
+COUNTS = (
+    *("documents", "passages", "tokens", "documents_without_tokens", "documents_with_title"),
+    *("characters", "characters_left_out", "documents_left_out_in_part"),  # after the last passage that is kept
+    *("room", "room_unused"),  # tokens that passages may have, and have not, after which the document goes on
+    *("passages_joined_to_instruction", "tokens_dropped"),
+)
 
 T = TypeVar("T")
 
@@ -46,13 +55,15 @@ def write_passages(
     max_passages: int | None,
     boundaries: str = "word",
     title_tokens: int = 0,
+    instruction: str = "",
 ) -> dict[str, Any]:
     """Cut every document of `corpus` (corpus.jsonl) into passages and write them to the directory `target`.
 
     A passage has at most `max_tokens` tokens, of which `frame_tokens` are reserved for special tokens and instruction.
     At most `max_passages` passages are kept per document, from its start (None: all). `boundaries` is word, or sentence
     to prefer the ends of paragraphs and sentences. Each passage of a document but the first is prefixed with up to
-    `title_tokens` tokens of its title, which count towards `max_tokens`. Returns the content of meta.json. Raises
+    `title_tokens` tokens of its title, which count towards `max_tokens`. A passage's tokens are those that it has
+    behind `instruction`. Returns the content of meta.json: counts, of what the passages leave out too. Raises
     ParameterError when the tokens left for text are not more than twice `overlap_tokens`.
     """
     size = max_tokens - frame_tokens
@@ -65,7 +76,9 @@ def write_passages(
         )
     head_tokens = None if max_passages is None else size + (max_passages - 1) * (size - overlap_tokens)
     dtype = np.uint16 if tokenizer.get_vocab_size() <= 2**16 else np.uint32
-    counts = {"documents": 0, "passages": 0, "tokens": 0, "documents_without_tokens": 0, "documents_with_title": 0}
+    counts = dict.fromkeys(COUNTS, 0)
+    alone = words_stand_alone(tokenizer, instruction)
+    shape = Shape(size, overlap_tokens, max_passages, boundaries, title_tokens, instruction, alone)
     with (
         (target / "token_ids.bin").open("wb") as token_file,
         pq.ParquetWriter(target / "passages.parquet", PASSAGE_SCHEMA) as passage_table,
@@ -74,27 +87,14 @@ def write_passages(
     ):
         for batch, encodings in _encoded(read_corpus(corpus), tokenizer, head_tokens):
             rows: dict[str, list[int]] = {name: [] for name in PASSAGE_SCHEMA.names}
-            first_passages, titles = [], []
-            for document, encoding in zip(batch, encodings, strict=True):
+            cuts = cut_documents(batch, encodings, tokenizer, shape)
+            first_passages = []
+            for document, cut in zip(batch, cuts, strict=True):
                 first_passages.append(counts["passages"] + len(rows["document"]))
-                titles.append(_title_length(encoding, document.title, title_tokens))
-                spans = list(
-                    windows(
-                        encoding,
-                        size,
-                        overlap_tokens,
-                        max_passages,
-                        later_size=size - titles[-1],
-                        text=document.text if boundaries == "sentence" else None,
-                    )
-                )
-                _add_rows(rows, counts["documents"], document.text, encoding, spans, counts["tokens"])
-                ids = np.array(encoding.ids[: spans[-1][1]], dtype=dtype)
-                token_file.write(ids.tobytes())
-                counts["tokens"] += len(ids)
-                counts["documents"] += 1
-                counts["documents_without_tokens"] += not len(ids)
-                counts["documents_with_title"] += titles[-1] > 0
+                _add_rows(rows, counts["documents"], document.text, cut, counts["tokens"])
+                token_file.write(np.array(cut.ids, dtype=dtype).tobytes())
+                _count(counts, document.text, cut)
+            titles = [cut.title for cut in cuts]
             passage_table.write_table(pa.table(rows, schema=PASSAGE_SCHEMA))
             document_table.write_table(
                 pa.table(
@@ -103,7 +103,7 @@ def write_passages(
                 )
             )
             counts["passages"] += len(rows["document"])
-            del encodings, encoding  # so that `_prefetch` can free them
+            del encodings, cuts  # so that `_prefetch` can free them
             progress.update(sum(document.size for document in batch))
     meta = {"dtype": np.dtype(dtype).name, "max_tokens": max_tokens, **counts}
     json_files.write_json(target / "meta.json", meta)
@@ -121,22 +121,23 @@ def _release_memory() -> None:
         trim(0)
 
 
-def _title_length(encoding: Encoding, title: str, most: int) -> int:
-    """The number of tokens at the start of the text that belong to its title, at most `most`."""
-    if not title or not most:
-        return 0
-    return next(
-        (i for i in range(min(most, len(encoding))) if characters(encoding, i)[0] >= len(title)),
-        min(most, len(encoding)),
-    )
+def _count(counts: dict[str, int], text: str, cut: Cut) -> None:
+    left_out = len(text[cut.characters[-1][1] :].strip()) if cut.ids else 0
+    counts["documents"] += 1
+    counts["tokens"] += len(cut.ids)
+    counts["documents_without_tokens"] += not cut.ids
+    counts["documents_with_title"] += cut.title > 0
+    counts["characters"] += len(text)
+    counts["characters_left_out"] += left_out
+    counts["documents_left_out_in_part"] += left_out > 0
+    counts["room"] += cut.room
+    counts["room_unused"] += cut.unused
+    counts["passages_joined_to_instruction"] += cut.joined
+    counts["tokens_dropped"] += cut.dropped
 
 
-def _add_rows(
-    rows: dict[str, list[int]], document: int, text: str, encoding: Encoding, spans: list[Window], token_start: int
-) -> None:
-    for start, end in spans:
-        char_start = characters(encoding, start)[0] if end > start else 0
-        char_end = characters(encoding, end - 1)[1] if end > start else 0
+def _add_rows(rows: dict[str, list[int]], document: int, text: str, cut: Cut, token_start: int) -> None:
+    for (start, end), (char_start, char_end) in zip(cut.tokens, cut.characters, strict=True):
         rows["document"].append(document)
         rows["token_start"].append(token_start + start)
         rows["token_count"].append(end - start)

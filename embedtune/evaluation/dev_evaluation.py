@@ -82,6 +82,16 @@ class EvaluationSet:
         assert shared is not None, "the main process has made it"
         return shared
 
+    def base_means(self, base: VectorStore, cutoffs: list[int]) -> dict[str, float]:
+        """Measure -> mean of the base model, by the vectors that its store has of the dev queries and the documents."""
+        owned = [self.passages.of_document(int(document)) for document in self.documents]
+        owner = np.repeat(np.arange(len(self.documents), dtype=np.int32), [len(own) for own in owned])
+        ids = [self.passages.document_ids[document] for document in self.documents]
+        vectors = base.passages[np.concatenate(owned)]
+        rankings = rank_documents(base.queries("dev"), vectors, owner, ids, max(cutoffs), use_gpu=False)
+        means = per_query_scores(self.queries, rankings, ids, cutoffs).mean()
+        return {str(measure): float(mean) for measure, mean in means.items()}
+
     def _ranked(self, query_vectors: NDArray[np.float16]) -> NDArray[np.int64]:
         """The numbers of the documents to rank, ascending; the main process searches for the others."""
         if self.more is None:

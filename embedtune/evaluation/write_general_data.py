@@ -52,6 +52,7 @@ def write_general_data(
         frame_tokens=frame_tokens,
         overlap_tokens=0,
         max_passages=1,
+        instruction=settings.passage_instruction,
     )
     return {
         "questions": len(questions[split]),

@@ -57,7 +57,9 @@ class MinedQuery:
     negatives: list[Negative] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-    filled: int = 0  # missing hard negatives, to be replaced by random ones
+    missing: int = 0  # hard negatives that were asked for and not found
+    filled: int = 0  # of them, those that random ones replaced
+    unmatched: int = 0  # relevant documents of several passages, none of which scored: the first is the positive
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ class MiningSettings:
 
     A candidate's score is at most `max_score_ratio` times the score of the query's best positive, and at most
     `max_score_margin` above it (NV-Retriever, de Souza P. Moreira et al. 2024: TopK-PercPos, and with a negative margin
-    TopK-MarginPos). A candidate and a relevant document share less than `near_duplicate_share` of the token trigrams of
-    the shorter of the two. None switches a limit off.
+    TopK-MarginPos). For the ratio, unlike there, both scores are counted from the query's background (see
+    background.py), so that it means the same for every model. A candidate and a relevant document share less than
+    `near_duplicate_share` of the token trigrams of the shorter of the two. None switches a limit off.
 
     Up to `positives_per_document` passages of each relevant document are positives, if their scores are within
     `positive_closeness` (a share) of the best.
@@ -109,8 +112,8 @@ class MiningSettings:
 class MiningData:
     """The data that mining draws from: queries, corpus, their embeddings, and each query's ranking.
 
-    `query_vectors` (q, d) and `passage_vectors` (p, d), float16, and `rankings` are the base model's. `number_of` maps
-    document id -> document number.
+    `query_vectors` (q, d) and `passage_vectors` (p, d), float16, and `rankings` are the base model's. `background` (q,)
+    is each query's score with an average passage. `number_of` maps document id -> document number.
     """
 
     queries: list[Query]
@@ -119,6 +122,7 @@ class MiningData:
     passage_vectors: Vectors
     passages: Passages
     number_of: dict[str, int]
+    background: NDArray[np.float32]
 
 
 def mine(pool: MiningData, score_positives: PassageScorer, recipe: MiningSettings) -> Iterator[MinedQuery]:
@@ -136,17 +140,19 @@ def mine(pool: MiningData, score_positives: PassageScorer, recipe: MiningSetting
         )
     for query in bar(range(len(pool.queries)), unit=" questions", desc="mine"):
         relevant = [pool.number_of[document] for document in pool.queries[query].relevant()]
+        scores = [score_positives(query, document) for document in relevant]
         chosen = [
             positive
-            for document in relevant
+            for document, own in zip(relevant, scores, strict=True)
             for positive in choose_positives(
-                score_positives(query, document),
+                own,
                 int(pool.passages.first_passage[document]),
                 recipe.positives_per_document,
                 recipe.positive_closeness,
             )
         ]
         mined = MinedQuery(query, [positive.passage for positive in chosen], [positive.margin for positive in chosen])
+        mined.unmatched = sum(len(own) > 1 and not own.any() for own in scores)
         rng = generator(recipe.seed, "mine", pool.queries[query].id)
         _Drawing(pool, recipe, mined, relevant, rng).draw()
         mined.scores = _scores(pool, query, mined.positives + [negative.passage for negative in mined.negatives])
@@ -196,8 +202,11 @@ class _Drawing:
             kinds = {}
         for document in self._in_order_of_draw(hard):
             self._take([document], kinds.get(document, "hard"), self.recipe.hard)
-        self.mined.filled = self.recipe.hard - len(self.mined.negatives)
+        found = len(self.mined.negatives)
+        self.mined.missing = self.recipe.hard - found
         self._take(self._random_documents(), "random", self.recipe.negatives)
+        random = len(self.mined.negatives) - found
+        self.mined.filled = max(0, random - (self.recipe.negatives - self.recipe.hard))
 
     def _in_order_of_draw(self, documents: list[int]) -> list[int]:
         if self.recipe.hard_draw == "random":
@@ -273,7 +282,9 @@ class _Drawing:
         if (ratio is None and margin is None) or not self.mined.positives:
             return np.inf
         positive = float(_scores(self.pool, self.mined.query, self.mined.positives).max())
-        by_ratio = np.inf if ratio is None else positive * ratio if positive > 0 else positive
+        background = float(self.pool.background[self.mined.query])
+        above = positive - background
+        by_ratio = np.inf if ratio is None else background + above * ratio if above > 0 else positive
         return min(by_ratio, np.inf if margin is None else positive + margin)
 
     def _document_score(self, document: int) -> float:

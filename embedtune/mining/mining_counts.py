@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from embedtune.data.corpus import Query
 from embedtune.mining.mine import MinedQuery, MiningData, MiningSettings
 
+SHORTAGE = 0.1  # share of missing hard negatives from which on a warning is due
 GAP_WIDTH = 0.05  # width of a histogram bin, in units of the score
 KINDS = ("hard", "dataset", "random")
 
@@ -34,6 +36,8 @@ def mining_counts(pool: MiningData, mined: list[MinedQuery], recipe: MiningSetti
         "negatives_random": kinds["random"],
         "hard_share": (kinds["hard"] + kinds["dataset"]) / max(1, total),
         "hard_filled_with_random": sum(row.filled for row in mined),
+        "hard_missing_share": sum(row.missing for row in mined) / max(1, recipe.hard * len(mined)),
+        "positives_without_a_match": sum(row.unmatched for row in mined),
         "negatives_above_positive_share": float((np.concatenate(list(_gaps(mined).values())) < 0).sum())
         / max(1, total),
         "questions_with_fewer_negatives": sum(len(row.negatives) < recipe.negatives for row in mined),
@@ -53,6 +57,22 @@ def mining_counts(pool: MiningData, mined: list[MinedQuery], recipe: MiningSetti
     if right:
         counts["positive_right_share"] = sum(right) / len(right)
     return counts
+
+
+def shortages(counts: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each shortage in `mining_counts`, with parameters in backticks."""
+    if counts["hard_missing_share"] > SHORTAGE:
+        refused = {name: count for name, count in counts.items() if name.startswith("refused_") and count}
+        yield (
+            f"{counts['hard_missing_share']:.0%} of the hard negatives are missing, and random ones take their place "
+            f"({counts['hard_filled_with_random']}). Candidates were refused: {refused or 'none'}. Wider `hard_ranks`, "
+            "or weaker limits (`max_score_ratio`, `max_score_margin`, `near_duplicate_share`), find more"
+        )
+    if counts["positives_without_a_match"]:
+        yield (
+            f"for {counts['positives_without_a_match']} of {counts['positives']} positives no passage of the document "
+            "scored, since it shares no term with the question; the first passage was taken"
+        )
 
 
 def held_out_counts(pool: MiningData, mined: list[MinedQuery], splits: dict[str, list[Query]]) -> dict[str, int]:

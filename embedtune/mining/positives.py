@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from embedtune.data.corpus import Query
 from embedtune.data.passages import Passages, read_texts
@@ -21,7 +22,7 @@ from embedtune.retrieval.dense import Vectors, exact_scores
 PASSAGES_AT_A_TIME = 10_000  # whose texts are in memory at a time
 
 PassageScorer = Callable[[int, int], NDArray[np.floating]]  # (query number, document number) -> scores of its passages
-Rerank = Callable[[str, list[str]], NDArray[np.floating]]  # (query text, passage texts) -> scores
+Rerank = Callable[[str, list[str]], NDArray[np.floating]]  # (query text, passage texts) -> logits
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def passage_scorer(
     queries: list[Query],
     query_vectors: Vectors,
     passage_vectors: Vectors,
+    background: NDArray[np.float32],
     passages: Passages,
     corpus: Path,
     rerank: Rerank | None = None,
@@ -67,9 +69,10 @@ def passage_scorer(
     """The function that scores a document's passages for a query; `how` is first, best, bm25, fused or reranker.
 
     first scores passages by their position, the first highest. best is the inner product with the query
-    (`query_vectors` (q, d) and `passage_vectors` (p, d), float16). bm25 is BM25 over the passages of all documents that
+    (`query_vectors` (q, d) and `passage_vectors` (p, d), float16) above the query's `background` (q,), its score with
+    an average passage. bm25 is BM25 over the passages of all documents that
     are relevant to some query. fused is the sum of best and bm25, each scaled to 0 to 1 within the document. reranker
-    calls `rerank`.
+    is the sigmoid of what `rerank` gives.
     """
 
     def first(query: int, document: int) -> NDArray[np.floating]:
@@ -79,7 +82,8 @@ def passage_scorer(
         scores: NDArray[np.floating] = exact_scores(
             query_vectors[[query]], passage_vectors, passages.of_document(document)[None]
         )[0]
-        return scores
+        above: NDArray[np.floating] = scores - background[query]
+        return above
 
     if how == "first":
         return first
@@ -89,7 +93,9 @@ def passage_scorer(
         assert rerank is not None, "the reranker was given"
 
         def reranked(query: int, document: int) -> NDArray[np.floating]:
-            return rerank(queries[query].text, read_texts(corpus, passages, passages.of_document(document)))
+            texts = read_texts(corpus, passages, passages.of_document(document))
+            probabilities: NDArray[np.floating] = expit(rerank(queries[query].text, texts))
+            return probabilities
 
         return reranked
     lexical = _bm25_scorer(queries, passages, corpus)

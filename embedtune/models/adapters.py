@@ -45,7 +45,9 @@ def load_for_training(
     """
     quiet_transformers()
     if method == "full":
-        model = AutoModel.from_pretrained(checkpoint or base, dtype=torch.float32, local_files_only=True)
+        model = AutoModel.from_pretrained(
+            checkpoint or base, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+        )
         model.config.use_cache = False  # a decoder would cache keys and values that nothing uses
         return model.to(device)
     from peft import LoraConfig, PeftModel, get_peft_model
@@ -53,7 +55,9 @@ def load_for_training(
     if method == "qlora":
         model = _quantised(base, qlora_bits, compute_dtype, device)
     else:
-        model = AutoModel.from_pretrained(base, dtype=compute_dtype, local_files_only=True).to(device)
+        model = AutoModel.from_pretrained(base, dtype=compute_dtype, local_files_only=True, trust_remote_code=False).to(
+            device
+        )
     model.config.use_cache = False
     if checkpoint:
         return PeftModel.from_pretrained(model, checkpoint, is_trainable=True, torch_device=str(device))
@@ -86,7 +90,9 @@ def load_weights(model: PreTrainedModel | PeftModel, checkpoint: Path) -> None:
 
         set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device="cpu"))
     else:
-        saved = AutoModel.from_pretrained(checkpoint, dtype=torch.float32, local_files_only=True)
+        saved = AutoModel.from_pretrained(
+            checkpoint, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+        )
         model.load_state_dict(saved.state_dict())
 
 

@@ -25,10 +25,10 @@ class CrossEncoder:
         quiet_transformers()
         try:
             self.model, loading = AutoModelForSequenceClassification.from_pretrained(
-                directory, dtype=dtype, local_files_only=True, output_loading_info=True
+                directory, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
             )
-            self.tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            self.tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # whatever transformers meets in these files, the files are the reason
             raise EmbedTuneError(f"{directory}: cannot be loaded as a cross-encoder: {error}") from error
         if self.model.config.num_labels != 1 or loading["missing_keys"]:
             raise EmbedTuneError(
@@ -40,7 +40,7 @@ class CrossEncoder:
 
     @torch.inference_mode()
     def scores(self, question: str, passages: list[str], max_len: int, batch_size: int) -> NDArray[np.float32]:
-        """The probability (sigmoid of the output) that each passage answers the question: fp32, shape (passages,).
+        """The model's outputs (logits): the higher, the better the passage answers the question; fp32, (passages,).
 
         Pairs are truncated to `max_len` tokens, the longer text first. Batches are formed by length, longest first.
         Raises ParameterError when `max_len` exceeds the model's maximum length.
@@ -61,5 +61,5 @@ class CrossEncoder:
                 padding=True,
                 return_tensors="pt",
             ).to(self.model.device)
-            result[rows] = self.model(**features).logits[:, 0].float().sigmoid().cpu().numpy()
+            result[rows] = self.model(**features).logits[:, 0].float().cpu().numpy()
         return result

@@ -25,14 +25,14 @@ from embedtune.models.pooling import pool
 def load_backbone(directory: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """The model in `directory`, on `device`, in `dtype`, without dropout."""
     quiet_transformers()
-    model = AutoModel.from_pretrained(directory, dtype=dtype, local_files_only=True)
+    model = AutoModel.from_pretrained(directory, dtype=dtype, local_files_only=True, trust_remote_code=False)
     model.config.use_cache = False  # a decoder would cache keys and values that nothing uses
     return model.to(device).eval()
 
 
 def pad_token_id(directory: Path) -> int:
     """The tokenizer's padding id, or 0 if it has none (padding is masked anyway)."""
-    return AutoTokenizer.from_pretrained(directory, local_files_only=True).pad_token_id or 0
+    return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False).pad_token_id or 0
 
 
 @torch.inference_mode()
@@ -75,12 +75,12 @@ def encode(
                 batch_tokens = _fewer_tokens(len(batch), longest, description)
                 continue
             if pending:
-                _store(pending, out)
+                _store(pending, out, model.dtype)
             pending = batch, vectors
             done += len(batch)
             progress.update(len(batch))
         if pending:
-            _store(pending, out)
+            _store(pending, out, model.dtype)
     return batch_tokens
 
 
@@ -115,13 +115,28 @@ def _fewer_tokens(texts: int, longest: int, description: str) -> int:
     return batch_tokens
 
 
-def _store(pending: tuple[NDArray[np.integer], torch.Tensor], out: NDArray[np.floating]) -> None:
+def _store(
+    pending: tuple[NDArray[np.integer], torch.Tensor], out: NDArray[np.floating], precision: torch.dtype
+) -> None:
     rows, vectors = pending
-    values = vectors.cpu().numpy().astype(out.dtype)
+    computed = vectors.cpu().numpy()
+    with np.errstate(over="ignore"):
+        values = computed.astype(out.dtype)
     if not np.isfinite(values).all():
-        row = rows[int(np.argmin(np.isfinite(values).all(1)))]
+        row = int(np.argmin(np.isfinite(values).all(1)))
         raise EmbedTuneError(
-            f"the embedding of text {row} is not finite: the model overflows in this precision; write "
-            "`precision: bf16` or `fp32`"
+            f"the embedding of text {rows[row]} is not finite: {_reason(computed[row], out, precision)}"
         )
     out[rows] = values
+
+
+def _reason(vector: NDArray[np.float32], out: NDArray[np.floating], precision: torch.dtype) -> str:
+    """Why a vector cannot be stored, and what to do: the file, the precision or the model's weights are the cause."""
+    if np.isfinite(vector).all():
+        return (
+            f"it has numbers of up to {np.abs(vector).max():.3g}, and the file of vectors, in {out.dtype}, holds "
+            f"{np.finfo(out.dtype).max:.0f} at most; write `normalize: true`, or choose another model"
+        )
+    if precision == torch.float32:
+        return "the model gives such numbers in fp32 itself; its weights may be damaged: take another copy of the model"
+    return "the model overflows in this precision; write `precision: bf16` or `fp32`"

@@ -17,7 +17,7 @@ from embedtune.compute.device import pick_device
 from embedtune.core.errors import ParameterError
 from embedtune.models.encode import encode, load_backbone, pad_token_id
 from embedtune.models.settings import Settings, read_settings
-from embedtune.models.tokenization import check_room, frame, load_tokenizer, tokenize_queries
+from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
 
 BATCH_TOKENS = 2_048  # tokens in one forward pass, padding included; a GPU is faster with more
 BACKENDS = ("torch",)
@@ -62,18 +62,16 @@ class Encoder:
         room for a passage, and EmbedTuneError as `encode_tokens` does.
         """
         longest = max_len or self.settings.max_tokens
-        around = frame(self.tokenizer, self.settings.passage_instruction)
-        check_room("passage", around.length, longest)
-        contents = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        tokens = [around.around(np.array(content.ids, dtype=np.int64), longest) for content in contents]
+        instruction = self.settings.passage_instruction
+        tokens = tokenize_queries(self.tokenizer, list(texts), instruction, longest, kind="passage")
         return self._encoded(tokens, batch_tokens, "passages")
 
     def longer_than(self, texts: Sequence[str], max_len: int | None = None, *, queries: bool = False) -> int:
         """How many texts are longer than `max_len` tokens, instruction included, and would be cut."""
         settings = self.settings
-        around = frame(self.tokenizer, settings.query_instruction if queries else settings.passage_instruction)
-        room = (max_len or settings.max_tokens) - around.length
-        contents = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        instruction = settings.query_instruction if queries else settings.passage_instruction
+        room = (max_len or settings.max_tokens) - frame(self.tokenizer).length
+        contents = self.tokenizer.encode_batch([instruction + text for text in texts], add_special_tokens=False)
         return sum(len(content.ids) > room for content in contents)
 
     def encode_tokens(

@@ -37,12 +37,12 @@ def merge(base: Path, adapter: Path, target: Path, precision: str = "fp32") -> f
         raise EmbedTuneError(f"{adapter}: no adapter_config.json there; give the directory of a LoRA adapter")
     quiet_transformers()
     pooling = read_settings(base).pooling
-    model = AutoModel.from_pretrained(base, dtype=torch.float32, local_files_only=True)
+    model = AutoModel.from_pretrained(base, dtype=torch.float32, local_files_only=True, trust_remote_code=False)
     adapted = PeftModel.from_pretrained(model, adapter)
     expected = _embed_random_tokens(adapted, model.config, pooling)
     save_model(adapted.merge_and_unload().to(DTYPES[precision]), base, target)
     del model, adapted  # memory may hold a large model only once
-    written = AutoModel.from_pretrained(target, dtype=torch.float32, local_files_only=True)
+    written = AutoModel.from_pretrained(target, dtype=torch.float32, local_files_only=True, trust_remote_code=False)
     difference = float((_embed_random_tokens(written, written.config, pooling) - expected).abs().max())
     if not difference <= TOLERANCE[precision]:
         raise EmbedTuneError(

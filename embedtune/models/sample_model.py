@@ -14,24 +14,29 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from embedtune.core.progress import quiet_transformers
+from embedtune.models.settings import Settings, write_settings
 
+LONGEST, WIDTH = 512, 128  # tokens of a text; numbers of a vector
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def write_sample_model(target: Path, seed: int = 0) -> None:
-    """Write weights (fp32, 2 layers of width 128, 1.4 million parameters), config and tokenizer to `target`."""
+def write_sample_model(target: Path, seed: int = 0, pooling: str = "mean") -> None:
+    """Write weights (fp32, 2 layers of width 128, 1.4 million parameters), config, tokenizer and settings to `target`.
+
+    The settings are `pooling`, normalised vectors and no instruction.
+    """
     quiet_transformers()
     vocabulary = _vocabulary()
     (target / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
-    tokenizer = BertTokenizer(vocab=str(target / "vocab.txt"), model_max_length=512)
+    tokenizer = BertTokenizer(vocab=str(target / "vocab.txt"), model_max_length=LONGEST)
     tokenizer.save_pretrained(target)
     config = BertConfig(
         vocab_size=len(vocabulary),
-        hidden_size=128,
+        hidden_size=WIDTH,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=512,
-        max_position_embeddings=512,
+        max_position_embeddings=LONGEST,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -40,6 +45,7 @@ def write_sample_model(target: Path, seed: int = 0) -> None:
         model.embeddings.position_embeddings.weight.zero_()
         model.embeddings.token_type_embeddings.weight.zero_()
     model.save_pretrained(target)
+    write_settings(target, Settings(pooling, True, "", "", max_tokens=LONGEST), WIDTH)
 
 
 def _vocabulary() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -47,3 +48,19 @@ def save_weights(backbone: PreTrainedModel | PeftModel, target: Path) -> None:
         if "os error 28" in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
         raise
+    _name_rope_as_transformers_4(target / "config.json")
+
+
+def _name_rope_as_transformers_4(config: Path) -> None:
+    """Add to config.json the keys in which transformers 4 looks for the rotary embeddings' base and scaling.
+
+    transformers 5 writes `rope_parameters` alone. transformers 4 passes over it and takes a base of 10,000 in silence.
+    """
+    values = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    rope = values.get("rope_parameters")
+    if not rope or "rope_theta" not in rope:  # none, or one for each kind of layer, which transformers 4 cannot read
+        return
+    values["rope_theta"] = rope["rope_theta"]
+    if rope.get("rope_type", "default") != "default":
+        values["rope_scaling"] = {key: value for key, value in rope.items() if key != "rope_theta"}
+    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -74,6 +74,11 @@ def read_settings(directory: Path) -> Settings:
     )
 
 
+def read_dimension(directory: Path) -> int:
+    """The size of the model's vectors, as `write_settings` noted it."""
+    return int(json_files.read_json(directory / "1_Pooling" / "config.json")["word_embedding_dimension"])
+
+
 def pooling_modes(config: dict[str, Any]) -> list[str]:
     """The pooling modes of a 1_Pooling/config.json, with the names of `Settings.pooling`.
 

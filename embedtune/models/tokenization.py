@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from embedtune.core.errors import EmbedTuneError, ParameterError
+from embedtune.data.passage_tokens import instruction_tokens
+
+TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Frame:
 
 def load_tokenizer(model: Path) -> Tokenizer:
     """The fast tokenizer of a model directory, without padding or truncation. Raises EmbedTuneError without one."""
-    path = model / "tokenizer.json"
+    path = model / TOKENIZER
     if not path.is_file():
         raise EmbedTuneError(f"{path}: no such file; prepare the model first")
     tokenizer = Tokenizer.from_file(str(path))
@@ -46,10 +49,13 @@ def load_tokenizer(model: Path) -> Tokenizer:
 
 
 def frame(tokenizer: Tokenizer, instruction: str = "") -> Frame:
-    """The special tokens that the tokenizer adds around a text, with the tokens of `instruction` in the prefix."""
+    """The special tokens that the tokenizer adds around a text, with the tokens of `instruction` in the prefix.
+
+    White space at the end of an instruction belongs to the text that follows, as in data/passage_tokens.py.
+    """
     probe = tokenizer.encode("a", add_special_tokens=True)
     content = [i for i, is_special in enumerate(probe.special_tokens_mask) if not is_special]
-    inside = tokenizer.encode(instruction, add_special_tokens=False).ids if instruction else []
+    inside = instruction_tokens(tokenizer, instruction) if instruction else []
     return Frame(
         prefix=np.array([*probe.ids[: content[0]], *inside], dtype=np.int64),
         suffix=np.array(probe.ids[content[-1] + 1 :], dtype=np.int64),
@@ -70,15 +76,15 @@ def check_room(kind: str, taken: int, max_len: int) -> None:
 
 
 def tokenize_queries(
-    tokenizer: Tokenizer, queries: list[str], instruction: str, max_len: int
+    tokenizer: Tokenizer, queries: list[str], instruction: str, max_len: int, kind: str = "query"
 ) -> list[NDArray[np.int64]]:
     """Tokenise `instruction + query` for each query, with special tokens, truncated to `max_len` tokens.
 
     Returns one int64 array of shape (n,) per query. Raises ParameterError when the instruction leaves no room for a
-    query.
+    query; `kind` passage makes it speak of passages.
     """
     bare = frame(tokenizer)
     taken = bare.length + len(tokenizer.encode(instruction, add_special_tokens=False).ids)
-    check_room("query", taken, max_len)
+    check_room(kind, taken, max_len)
     encodings = tokenizer.encode_batch([instruction + query for query in queries], add_special_tokens=False)
     return [bare.around(np.array(encoding.ids, dtype=np.int64), max_len) for encoding in encodings]

@@ -62,6 +62,28 @@ def build_index(
     return meta
 
 
+def check_factory(factory: str, search: str, dimension: int, rows: int) -> None:
+    """Raise ParameterError where FAISS refuses the strings, or where `rows` vectors are too few to train the index.
+
+    `factory` and `search` are as in `build_index` and `open_index`. An index of k-means cells (IVF) needs a row for
+    each cell, a product quantiser (PQ) one for each of its codes.
+    """
+    if factory == EXACT:
+        return
+    try:
+        index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise _refused("factory", factory, error) from error
+    _set_search(index, search)
+    inverted = faiss.try_extract_index_ivf(index)
+    quantisers = (getattr(part, "pq", None) for part in (index, inverted))
+    needed = max([inverted.nlist if inverted else 0, *(quantiser.ksub for quantiser in quantisers if quantiser)])
+    if needed > rows:
+        raise ParameterError(
+            "factory", f"{factory} is trained on {needed} passages at least, and there are {rows}; use a smaller one"
+        )
+
+
 def open_index(directory: Path, search: str = "", use_gpu: bool = True) -> CandidateSearch | None:
     """The search function of an index that `build_index` wrote, for `rank_documents`; None for `Flat` (exact search).
 

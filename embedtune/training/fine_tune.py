@@ -72,11 +72,12 @@ def fine_tune(
     checkpoint's weights. A line of figures is logged every `logging_steps` steps, to the directory `tensorboard` too.
     Every process of the group calls this function with the same arguments.
 
-    Raises ParameterError if there are too few queries for one batch, or if the options of the adapter or the objective
-    do not fit the model or the device. Raises EmbedTuneError if the loss or gradient is not finite, if not even one
-    sequence fits in memory, and after a signal to stop.
+    Raises ParameterError if there are too few queries for one batch, if a batch leaves nothing to learn, or if the
+    options of the adapter or the objective do not fit the model or the device. Raises EmbedTuneError if the loss or
+    gradient is not finite, if not even one sequence fits in memory, and after a signal to stop.
     """
     schedule = _schedule(len(training_set), batching)
+    objective.check(schedule.plan.batch_size, schedule.plan.processes, training_set.group_size)
     settings, pad_id, device = read_settings(base), pad_token_id(base), pick_device()
     last, state = _resume_point(run) if distributed.is_main() else (None, None)
     torch.manual_seed(batching.seed)  # for the initial weights of an adapter

@@ -22,8 +22,11 @@ def loss_curve(log: list[dict[str, float]]) -> pd.DataFrame:
     return pd.DataFrame(log)[CURVE].round(8)
 
 
-def summary(trained: Trained, questions: int) -> dict[str, Any]:
-    """The deterministic figures of a training run: they depend only on parameters, data and libraries."""
+def summary(trained: Trained, questions: int, metric: str) -> dict[str, Any]:
+    """The deterministic figures of a training run: they depend only on parameters, data and libraries.
+
+    That of dev is the best checkpoint's mean of `metric` in the pool of documents.
+    """
     record, schedule = trained.record, trained.schedule
     plan = schedule.plan
     curve = pd.DataFrame(record.log)
@@ -37,15 +40,16 @@ def summary(trained: Trained, questions: int) -> dict[str, Any]:
         "last_accuracy": curve["accuracy"].iloc[-1],
         "loss_of_epoch": {str(epoch): loss / steps for epoch, (loss, steps) in enumerate(record.epoch_losses, start=1)},
         **({"best_step": record.best_step} if record.best_step is not None else {}),
+        **({f"dev_pool_{metric}": max(line[metric] for line in record.evaluations)} if record.evaluations else {}),
         "parameters": sum(weights_in(parameter) for parameter in trained.backbone.parameters()),
         "trained_parameters": trained.trained_parameters,
         "versions": library_versions(),
     }
 
 
-def write_records(trained: Trained, questions: int, *, summary_file: Path, curve: Path, steps: Path) -> None:
-    """Write the summary (JSON), the loss curve (CSV), and every log line and dev evaluation (JSON Lines)."""
-    json_files.write_json(summary_file, summary(trained, questions))
+def write_records(trained: Trained, figures: dict[str, Any], *, summary_file: Path, curve: Path, steps: Path) -> None:
+    """Write the figures of `summary` (JSON), the loss curve (CSV), every log line and dev evaluation (JSON Lines)."""
+    json_files.write_json(summary_file, figures)
     with files.atomic_file(curve) as partial:
         loss_curve(trained.record.log).to_csv(partial, index=False)
     json_files.write_json_lines(steps, [*trained.record.log, *trained.record.evaluations])

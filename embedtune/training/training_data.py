@@ -6,7 +6,6 @@ workers or processes.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch.utils.data import Dataset
 from embedtune.core.errors import ParameterError
 from embedtune.core.seeds import generator
 from embedtune.data.passages import Passages
-from embedtune.mining.mined_rows import MinedRow, read_mined
+from embedtune.mining.mined_rows import MinedRow
 from embedtune.models.settings import Settings
 from embedtune.models.tokenization import Frame, check_room, frame, tokenize_queries
 
@@ -114,7 +113,7 @@ class TrainingSet(Dataset[TrainingExample]):
 
 
 def read_training_set(
-    mined: Path,
+    rows: list[MinedRow],
     tokenizer: Tokenizer,
     passages: Passages,
     settings: Settings,
@@ -125,11 +124,10 @@ def read_training_set(
     distillation: bool,
     seed: int,
 ) -> TrainingSet:
-    """The training set of a file of mined rows, tokenised for a model with this tokenizer and these settings.
+    """The training set of mined rows, tokenised for a model with this tokenizer and these settings.
 
     Raises ParameterError as `tokenize_queries` and `TrainingSet` do.
     """
-    rows = read_mined(mined)
     queries = [row.query for row in rows]
     return TrainingSet(
         rows,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from embedtune.data.corpus import Query
 from embedtune.data.passages import open_passages, read_texts
 from embedtune.data.segment import write_passages
+from embedtune.mining.background import background_scores
 from embedtune.mining.mine import MinedQuery, MiningData, MiningSettings, mine, used_passages
 from embedtune.mining.mined_rows import mined_rows
 from embedtune.mining.positives import PassageScorer, choose_positives, passage_scorer
@@ -68,7 +69,9 @@ def make_world(
     vectors = np.stack([vector_of[sentence] for sentence in flat])
     rankings = rank_documents(query_vectors, vectors, passages.document, passages.document_ids, len(sentences))
     number_of = {document: number for number, document in enumerate(passages.document_ids)}
-    return World(corpus, sentences, MiningData(queries, rankings, query_vectors, vectors, passages, number_of))
+    background = background_scores(query_vectors, vectors)
+    data = MiningData(queries, rankings, query_vectors, vectors, passages, number_of, background)
+    return World(corpus, sentences, data)
 
 
 def document_id(number: int) -> str:
@@ -85,7 +88,8 @@ def random_sentence(rng: np.random.Generator) -> str:
 
 def score_by(how: str, world: World) -> PassageScorer:
     pool = world.pool
-    return passage_scorer(how, pool.queries, pool.query_vectors, pool.passage_vectors, pool.passages, world.corpus)
+    vectors = (pool.query_vectors, pool.passage_vectors, pool.background)
+    return passage_scorer(how, pool.queries, *vectors, pool.passages, world.corpus)
 
 
 def first(world: World) -> PassageScorer:

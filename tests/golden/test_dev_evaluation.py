@@ -18,6 +18,7 @@ from embedtune.evaluation.dev_pool import found_by_queries, pool_documents
 from embedtune.models.encoder import Encoder, load_encoder
 from embedtune.models.settings import read_settings
 from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
+from embedtune.models.vector_store import open_store, write_description
 from embedtune.retrieval.dense import rank_documents
 from embedtune.retrieval.rankings import Rankings
 from embedtune.training import fine_tune
@@ -196,3 +197,25 @@ def test_checkpoints_within_two_standard_errors_are_named() -> None:
     evaluations = [{"step": step, "ndcg@10": float(np.mean(s))} for step, s in zip((4, 6, 8, 10), scores, strict=True)]
     assert indistinguishable_from_best(evaluations, scores, "ndcg@10") == [6, 10]
     assert indistinguishable_from_best(evaluations[:1], scores[:1], "ndcg@10") == []
+
+
+def test_the_base_models_figure_is_that_of_its_stored_vectors(
+    base: Path, data: Data, dev: EvaluationSet, tmp_path: Path
+) -> None:
+    """Without encoding anything: what `score` gives for the base model."""
+    encoder = load_encoder(base)
+    lengths = np.array([len(tokens) for tokens in dev.query_tokens])
+    queries = np.empty((len(lengths), encoder.dimension), dtype=np.float16)
+    encoder.encode_tokens(lambda i: dev.query_tokens[i], lengths, queries, batch_tokens=512)
+    passages = np.empty((len(data.passages), encoder.dimension), dtype=np.float16)
+    encoder.encode_tokens(
+        lambda i: dev.frame.around(data.passages.tokens(i), 48),
+        np.minimum(data.passages.lengths() + dev.frame.length, 48),
+        passages,
+        batch_tokens=512,
+    )
+    np.save(tmp_path / "queries-dev.npy", queries)
+    np.save(tmp_path / "passages.npy", passages)
+    write_description(tmp_path, encoder.dimension, ["passages", "queries-dev"], {})
+    found = dev.base_means(open_store(tmp_path), [10])
+    assert found == pytest.approx(dev.score(encoder, batch_tokens=512, cutoffs=[10]).mean().to_dict(), abs=1e-9)

@@ -207,6 +207,7 @@ def test_counts_equal_a_recount_of_the_rows(world: World, recipe: MiningSettings
     counts = mining_counts(world.pool, mined, recipe)
     kinds = Counter(kind for row in rows for kind in row["neg_kinds"])
     wanted = 0 if recipe.source == "dataset" else recipe.hard
+    missing = [max(0, wanted - sum(kind != "random" for kind in row["neg_kinds"])) for row in rows]
     expected = {
         "questions": len(rows),
         "positives": sum(len(row["pos"]) for row in rows),
@@ -215,8 +216,9 @@ def test_counts_equal_a_recount_of_the_rows(world: World, recipe: MiningSettings
         "negatives_dataset": kinds["dataset"],
         "negatives_random": kinds["random"],
         "hard_share": (kinds["hard"] + kinds["dataset"]) / kinds.total(),
+        "hard_missing_share": sum(missing) / max(1, recipe.hard * len(rows)),
         "hard_filled_with_random": sum(
-            max(0, wanted - sum(kind != "random" for kind in row["neg_kinds"])) for row in rows
+            max(0, row["neg_kinds"].count("random") - (recipe.negatives - recipe.hard)) for row in rows if wanted
         ),
         "questions_with_fewer_negatives": sum(len(row["neg"]) < recipe.negatives for row in rows),
     }
@@ -289,7 +291,8 @@ def test_refusals_are_counted_by_their_reason(single: World) -> None:
         assert counts["refused_text_of_relevant_document"] == 2
         assert counts["refused_text_drawn_before"] == 2
         assert counts["negatives_hard"] == counts["negatives"] == 34
-        assert counts["hard_filled_with_random"] == 50 - 34
+        assert counts["hard_missing_share"] == (50 - 34) / 50
+        assert counts["hard_filled_with_random"] == 0, "no random one was found either"
         assert counts["questions_with_fewer_negatives"] == 1
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from embedtune.data.corpus import Query
+from embedtune.mining.background import background_scores
 from embedtune.mining.mine import MiningSettings, mine
 from embedtune.mining.mining_counts import held_out_counts, mining_counts
 from embedtune.mining.near_duplicates import overlap, shingles
@@ -98,9 +99,11 @@ def test_no_negative_scores_above_the_limit(world: World, ratio: float | None, m
     recipe = replace(SEARCH, negatives=149, hard_share=0.5, max_score_ratio=ratio, max_score_margin=margin)
     mined, rows = mine_all(world, recipe)
     refused = 0
+    backgrounds = [numpy_scores(world, query).mean() for query in range(len(rows))]
     for query, (row, result) in enumerate(zip(rows, mined, strict=True)):
         best = max(numpy_scores(world, query)[row["pos_passages"]])
-        limits = [] if ratio is None else [min(best, best * ratio)]
+        above = best - backgrounds[query]
+        limits = [] if ratio is None else [min(best, backgrounds[query] + above * ratio)]
         limits += [] if margin is None else [best + margin]
         assert all(score <= min(limits) + 1e-6 for score in numpy_scores(world, query)[row["neg_passages"]])
         refused += result.refused["score_too_high"]
@@ -149,3 +152,21 @@ def test_negatives_that_answer_held_out_questions_are_counted(planted: World) ->
     assert expected["dev"] and expected["test"] > 2
     counts = held_out_counts(planted.pool, mined, held_out)
     assert counts == {f"negatives_relevant_in_{split}": count for split, count in expected.items()}
+
+
+def test_a_ratio_refuses_the_same_for_models_whose_cosines_lie_in_another_band(world: World) -> None:
+    """A constant that every score has in common, as in E5's cosines, changes no choice."""
+    recipe = replace(SEARCH, max_score_ratio=0.8)
+    pool = world.pool
+    vectors = (pool.query_vectors, pool.passage_vectors)
+    lifted = [np.pad(side, ((0, 0), (0, 1)), constant_values=1.5) for side in vectors]
+    shifted = replace(
+        pool,
+        query_vectors=lifted[0],
+        passage_vectors=lifted[1],
+        background=background_scores(*lifted),
+        rankings=replace(pool.rankings, scores=pool.rankings.scores + np.float32(2.25)),
+    )
+    chosen = [[(n.passage, n.kind) for n in row.negatives] for row in mine(pool, first(world), recipe)]
+    assert chosen == [[(n.passage, n.kind) for n in row.negatives] for row in mine(shifted, first(world), recipe)]
+    assert sum(row.refused["score_too_high"] for row in mine(pool, first(world), recipe)) > 0

@@ -16,6 +16,7 @@ from embedtune.data.corpus import Query
 from embedtune.data.passages import open_passages
 from embedtune.data.segment import write_passages
 from embedtune.evaluation.measures import per_query_scores
+from embedtune.mining.mined_rows import MinedRow
 from embedtune.models.encoder import load_encoder
 from embedtune.models.settings import check_length, read_settings
 from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
@@ -67,7 +68,7 @@ def test_texts_become_vectors_and_a_ranking(notebook: Path, sample_model: Path) 
 
 
 def test_a_model_is_tuned_on_twenty_pairs(notebook: Path, sample_model: Path) -> None:
-    corpus, passages, mined = notebook / "corpus.jsonl", notebook / "passages", notebook / "pairs.jsonl"
+    corpus, passages = notebook / "corpus.jsonl", notebook / "passages"
     write_json_lines(corpus, ({"_id": i, "text": text} for i, text in zip(IDS, DOCUMENTS, strict=True)))
     tokenizer, settings = load_tokenizer(sample_model), read_settings(sample_model)
     passages.mkdir()
@@ -80,13 +81,9 @@ def test_a_model_is_tuned_on_twenty_pairs(notebook: Path, sample_model: Path) ->
         overlap_tokens=0,
         max_passages=1,
     )
-    rows = [
-        {"query_id": f"q{i}", "query": question, "pos_passages": [i], "neg_passages": []}
-        for i, question in enumerate(QUESTIONS)
-    ]
-    write_json_lines(mined, rows)
+    rows = [MinedRow(f"q{i}", question, positives=[i], negatives=[]) for i, question in enumerate(QUESTIONS)]
     pairs = read_training_set(
-        mined,
+        rows,
         tokenizer,
         open_passages(passages),
         settings,

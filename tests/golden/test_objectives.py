@@ -81,7 +81,7 @@ def test_loss_and_gradient_equal_flag_embeddings(
     vectors = unnormalized()
     teacher = torch.randn(BATCH, GROUP, generator=torch.Generator().manual_seed(1)) if distilled else None
     theirs = flag_embedding(
-        embedder(0.05, use_mrl=bool(dims), mrl_dims=dims),
+        embedder(0.05, use_mrl=bool(dims), mrl_dims=sorted({*dims, WIDTH})),  # ours adds the whole
         vectors,
         teacher_scores=teacher.flatten().tolist() if teacher is not None else None,
         no_in_batch_neg_flag=not in_batch,
@@ -97,6 +97,19 @@ def test_loss_and_gradient_equal_flag_embeddings(
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
     for our_gradient, their_gradient in zip(gradients(ours, vectors), gradients(theirs, vectors), strict=True):
         assert (our_gradient - their_gradient).abs().max() < 1e-5
+
+
+def test_every_number_of_a_vector_is_trained_whatever_the_matryoshka_dimensions() -> None:
+    vectors = unnormalized()
+    loss, _ = contrastive_loss(embedder(0.05, normalize_embeddings=False), *vectors, candidates(), matryoshka_dims=[4])
+    assert all((gradient.abs().sum(0) > 0).all() for gradient in gradients(loss, vectors))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_a_teachers_scores_are_logits_over_its_temperature(temperature: float) -> None:
+    vectors, teacher = embeddings(), torch.randn(BATCH, GROUP, generator=torch.Generator().manual_seed(1))
+    warm = contrastive_loss(embedder(0.05), *vectors, candidates(teacher=teacher), teacher_temperature=temperature)
+    assert warm == contrastive_loss(embedder(0.05), *vectors, candidates(teacher=teacher / temperature))
 
 
 def test_a_matryoshka_dimension_that_is_the_whole_is_the_plain_loss() -> None:

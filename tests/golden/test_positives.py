@@ -122,6 +122,15 @@ def test_a_question_without_a_known_term_takes_the_first_passage(world: World) -
     unknown = replace(world, pool=replace(world.pool, queries=queries))
     document = numbers_of(world, queries[0].relevant())[0]
     assert positive(world, score_by("bm25", unknown), 0, document) == world.pool.passages.first_passage[document]
+    mined = list(mine(unknown.pool, score_by("bm25", unknown), SEARCH))
+    several = sum(
+        len(unknown.pool.passages.of_document(number)) > 1
+        for query in queries
+        for number in numbers_of(world, query.relevant())
+    )
+    assert mining_counts(unknown.pool, mined, SEARCH)["positives_without_a_match"] == several > 0
+    known = mining_counts(world.pool, list(mine(world.pool, score_by("best", world), SEARCH)), SEARCH)
+    assert known["positives_without_a_match"] == 0
 
 
 def test_the_fused_choice_adds_the_shares_of_both_scores(world: World) -> None:

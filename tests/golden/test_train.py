@@ -265,7 +265,7 @@ def test_the_records_count_what_was_read(
 ) -> None:
     """Four batches of eight an epoch; the fifth, of five questions, is dropped."""
     trained = run(base, training_set(base, data), tmp_path, gradient_accumulation_steps=accumulation, logging_steps=3)
-    record = summary(trained, QUESTIONS)
+    record = summary(trained, QUESTIONS, "ndcg@10")
     assert (record["batch_size"], record["questions_left_out_of_an_epoch"]) == (batch_size, 5)
     assert trained.record.questions == 3 * 32
     every_step = run(base, training_set(base, data), tmp_path, gradient_accumulation_steps=accumulation)

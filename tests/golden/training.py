@@ -41,6 +41,7 @@ OPTIONS: dict[str, Any] = {
     "mask_false_negatives": False,
     "false_negative_margin": None,
     "matryoshka_dims": [],
+    "teacher_temperature": 1.0,
     "learning_rate": 1e-3,
     "lr_scheduler_type": "linear",
     "warmup_ratio": 0.3,

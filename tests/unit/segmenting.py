@@ -38,7 +38,13 @@ def write_corpus(path: Path, texts: list[str]) -> Path:
 
 
 def segmented(
-    directory: Path, texts: list[str], tokenizer: Tokenizer, max_tokens: int, overlap: int = 0, limit: int | None = None
+    directory: Path,
+    texts: list[str],
+    tokenizer: Tokenizer,
+    max_tokens: int,
+    overlap: int = 0,
+    limit: int | None = None,
+    instruction: str = "",
 ) -> Passages:
     """The texts as passages of `max_tokens` tokens with the tokenizer's special tokens."""
     corpus = write_corpus(directory / "corpus.jsonl", texts)
@@ -49,9 +55,10 @@ def segmented(
         tokenizer,
         target,
         max_tokens=max_tokens,
-        frame_tokens=frame(tokenizer).length,
+        frame_tokens=frame(tokenizer, instruction).length,
         overlap_tokens=overlap,
         max_passages=limit,
+        instruction=instruction,
     )
     return open_passages(target)
 
@@ -76,3 +83,11 @@ def check_cover(cut: list[Window], tokens: int, size: int) -> None:
         if next_start != end:
             assert i == len(cut) - 2, f"passage {i + 1} of {len(cut)} begins at {next_start}, not at {end}"
             assert next_start < end and next_end - end < size // 2 and next_end - next_start <= size
+
+
+def check_texts_cover(text: str, starts: list[int], ends: list[int]) -> None:
+    """Every character but white space in a passage, in order; the last passage alone may reach back."""
+    assert not text[: starts[0]].strip() and not text[ends[-1] :].strip()
+    for number, (end, start) in enumerate(zip(ends[:-1], starts[1:], strict=True)):
+        assert not text[end:start].strip(), f"characters {end} to {start} are in no passage"
+        assert start >= end or number == len(starts) - 2, f"passage {number + 1} begins at {start}, before {end}"

@@ -19,7 +19,7 @@ INSTRUCTIONS = {"normalize": True, "query_instruction": "问：", "passage_instr
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     (tmp_path / "source").mkdir()
-    write_sample_model(tmp_path / "source")
+    write_sample_model(tmp_path / "source", pooling="cls")
     (tmp_path / "target").mkdir()
     return tmp_path / "source"
 
@@ -59,29 +59,11 @@ def test_missing_weights_are_refused(source: Path) -> None:
 
 def test_position_tables_that_begin_after_the_padding_token_count_less(source: Path) -> None:
     config = XLMRobertaConfig(
-        vocab_size=7000, hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16,
+        vocab_size=7600, hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16,
         max_position_embeddings=130, pad_token_id=1,
     )  # fmt: skip
     XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(source)
     assert prepare(source).max_tokens == 128
-
-
-def test_another_pooling_than_the_models_own_is_refused(source: Path) -> None:
-    prepare(source, "mean")
-    prepared = source.parent / "target"
-    with pytest.raises(EmbedTuneError) as error:
-        prepare_model(prepared, source, pooling="cls", **INSTRUCTIONS)
-    assert str(error.value) == (
-        "pooling: expected mean, as the model's own 1_Pooling/config.json says, got cls; "
-        "to go against it, delete that file in a local copy"
-    )
-
-
-def test_modules_that_would_be_lost_are_refused(source: Path) -> None:
-    modules = [{"type": f"sentence_transformers.models.{name}"} for name in ("Transformer", "Pooling", "Dense")]
-    (source / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(EmbedTuneError, match=r"modules of type Dense, which embedtune cannot train"):
-        prepare(source)
 
 
 def test_a_directory_that_is_no_model_is_refused(tmp_path: Path) -> None:

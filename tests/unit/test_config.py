@@ -97,42 +97,63 @@ WRONG_VALUES = {
     ),
     "share-as-odd-percentage": (
         {"train.warmup_ratio": "12.5"},
-        "train.warmup_ratio: expected a number from 0 to 1, got 12.5; for 12.5 % write 0.125",
+        "train.warmup_ratio: expected a number from 0 to 1, or null for the recipe's, got 12.5; for 12.5 % write 0.125",
     ),
     "share-far-out": ({"mine.hard_share": "700"}, "mine.hard_share: expected a number from 0 to 1, got 700"),
     "share-negative": ({"mine.hard_share": "-0.1"}, "mine.hard_share: expected a number from 0 to 1, got -0.1"),
     "share-true": ({"mine.hard_share": "true"}, "mine.hard_share: expected a number from 0 to 1, got true"),
-    "number-true": ({"train.temperature": "true"}, "train.temperature: expected a number above 0, got true"),
-    "number-zero": ({"train.temperature": "0"}, "train.temperature: expected a number above 0, got 0"),
+    "number-true": (
+        {"train.temperature": "true"},
+        "train.temperature: expected a number above 0, or null for the recipe's, got true",
+    ),
+    "number-zero": (
+        {"train.temperature": "0"},
+        "train.temperature: expected a number above 0, or null for the recipe's, got 0",
+    ),
     "number-negative": ({"train.weight_decay": "-1"}, "train.weight_decay: expected a number of 0 or more, got -1"),
-    "number-infinite": ({"train.learning_rate": ".inf"}, "train.learning_rate: expected a number above 0, got inf"),
-    "number-nan": ({"train.learning_rate": ".nan"}, "train.learning_rate: expected a number above 0, got nan"),
-    "number-word": ({"train.learning_rate": "low"}, "train.learning_rate: expected a number above 0, got 'low'"),
-    "number-null": ({"train.learning_rate": "null"}, "train.learning_rate: expected a number above 0, got null"),
+    "number-infinite": (
+        {"train.learning_rate": ".inf"},
+        "train.learning_rate: expected a number above 0, or null for the recipe's, got inf",
+    ),
+    "number-nan": (
+        {"train.learning_rate": ".nan"},
+        "train.learning_rate: expected a number above 0, or null for the recipe's, got nan",
+    ),
+    "number-word": (
+        {"train.learning_rate": "low"},
+        "train.learning_rate: expected a number above 0, or null for the recipe's, got 'low'",
+    ),
+    "number-null": (
+        {"train.weight_decay": "null"},
+        "train.weight_decay: expected a number of 0 or more, got null",
+    ),
     "number-in-quotes": (
         {"train.learning_rate": "'2e-5'"},
-        "train.learning_rate: expected a number above 0, got '2e-5'",
+        "train.learning_rate: expected a number above 0, or null for the recipe's, got '2e-5'",
     ),
     "strategy-false": (
         {"train.eval_strategy": "false"},
         "train.eval_strategy: expected one of no, epoch, steps, got false",
     ),
-    "number-list": ({"train.learning_rate": "[1]"}, "train.learning_rate: expected a number above 0, got [1]"),
+    "number-list": (
+        {"train.learning_rate": "[1]"},
+        "train.learning_rate: expected a number above 0, or null for the recipe's, got [1]",
+    ),
     "nothing-to-distil": (
         {"train.distillation": "true", "train.train_group_size": "1"},
-        "train.distillation: expected false with train.train_group_size: 1, where there is nothing to score",
+        "train.distillation: expected false with groups of 1 passage, where there is nothing to score",
     ),
     "count-zero": (
         {"train.num_train_epochs": "0"},
-        "train.num_train_epochs: expected a whole number of 1 or more, got 0",
+        "train.num_train_epochs: expected a whole number of 1 or more, or null for the recipe's, got 0",
     ),
     "count-fraction": (
         {"train.num_train_epochs": "2.5"},
-        "train.num_train_epochs: expected a whole number of 1 or more, got 2.5",
+        "train.num_train_epochs: expected a whole number of 1 or more, or null for the recipe's, got 2.5",
     ),
     "count-true": (
         {"train.num_train_epochs": "true"},
-        "train.num_train_epochs: expected a whole number of 1 or more, got true",
+        "train.num_train_epochs: expected a whole number of 1 or more, or null for the recipe's, got true",
     ),
     "seed-negative": ({"train.seed": "-1"}, "train.seed: expected a whole number of 0 or more, got -1"),
     "sample-too-small": (
@@ -211,7 +232,10 @@ UNKNOWN_OR_MISSING = {
         "dataset.sample.document: unknown key; did you mean 'documents'?",
     ),
     "unknown-section": ({"training": "1"}, "training: unknown key; did you mean 'train'?"),
-    "missing-number": ({"train.temperature": None}, "train.temperature: missing; add it with a number above 0"),
+    "missing-number": (
+        {"train.temperature": None},
+        "train.temperature: missing; add it with a number above 0, or null for the recipe's",
+    ),
     "missing-choice": ({"evaluate.split": None}, "evaluate.split: missing; add it with one of train, dev, test"),
     "missing-window": (
         {"mine.hard_ranks": None},
@@ -238,6 +262,26 @@ def test_a_key_that_yaml_does_not_read_as_text_is_refused_by_name(tmp_path: Path
 
 
 BETWEEN_KEYS = {
+    "group-of-one-in-its-group": (
+        {"train.negatives": "group", "train.train_group_size": "1"},
+        "train.negatives: group with groups of 1 passage leaves nothing to tell a positive from, and trains nothing; "
+        "write in_batch, or raise train.train_group_size (and mine.negatives)",
+    ),
+    "no-negatives-in-its-group": (
+        {"train.negatives": "group", "mine.negatives": "0"},
+        "train.negatives: group with groups of 1 passage leaves nothing to tell a positive from, and trains nothing; "
+        "write in_batch, or raise train.train_group_size (and mine.negatives)",
+    ),
+    "batch-of-one-alone": (
+        {"train.negatives": "in_batch", "train.train_group_size": "1", "train.per_device_train_batch_size": "1"},
+        "train.per_device_train_batch_size: 1 with groups of 1 passage leaves nothing to tell a positive from, and "
+        "trains nothing; raise it, or train.train_group_size (and mine.negatives)",
+    ),
+    "patience-without-evaluation": (
+        {"train.early_stopping_patience": "2", "train.eval_strategy": "'no'"},
+        "train.early_stopping_patience: 2 counts evaluations, and train.eval_strategy is no; write epoch or steps "
+        "there, or never here",
+    ),
     "shares": (
         {"dataset.split_shares": "{train: 0.7, dev: 0.2, test: 0.2}"},
         "dataset.split_shares: expected train + dev + test to be 1, got 1.1",

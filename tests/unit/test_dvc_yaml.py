@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from embedtune.config.recipe import FilledTrain
 from embedtune.config.schema import RESERVED, Train
 from embedtune.training.objectives.contrastive import Contrastive
 from embedtune.training.options import Adapter, Batching, Evaluating, Optimizer, Saving, from_section
@@ -19,9 +20,41 @@ STAGES: dict[str, dict[str, Any]] = {name: stage.get("do", stage) for name, stag
 NO_STAGES = {"running"}
 
 
+HELPERS = [f"embedtune.config.{name}" for name in ("recipe", "data_checks")]  # they read parameters for the stages
+
+
+def module(name: str) -> ast.Module:
+    return ast.parse((ROOT / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8"))
+
+
+HELPING = {
+    (name, node.name): node for name in HELPERS for node in ast.walk(module(name)) if isinstance(node, ast.FunctionDef)
+}
+
+
 def parameters_read(stage: str) -> set[str]:
-    """Key paths that a stage's code takes from `params`, such as `dataset.seed`."""
-    tree = ast.parse((ROOT / f"stages/{stage}.py").read_text())
+    """Key paths that a stage's code takes from `params`, such as `dataset.seed`, by itself and by what it calls."""
+    read: set[str] = set()
+    todo: list[tuple[str, ast.AST]] = [(f"stages.{stage}", module(f"stages.{stage}"))]
+    seen: set[tuple[str, str]] = set()
+    while todo:
+        name, tree = todo.pop()
+        read |= read_in(tree)
+        known = {
+            alias.name: node.module
+            for node in ast.walk(module(name))
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        called = {(str(known.get(called, name)), called) for called in names} & HELPING.keys() - seen
+        seen |= called
+        todo += [(found[0], HELPING[found]) for found in called]
+    return read
+
+
+def read_in(tree: ast.AST) -> set[str]:
+    """Key paths that are taken from the name `params` in a piece of code."""
     inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     read = set()
     for node in ast.walk(tree):
@@ -30,7 +63,7 @@ def parameters_read(stage: str) -> set[str]:
             keys.insert(0, node.attr)
             node = node.value
         if keys and isinstance(node, ast.Name) and node.id == "params":
-            read.add(".".join(key for key in keys if not key.startswith("model_dump")))
+            read.add(".".join(key for key in keys if not key.startswith("model_") and key != "items"))
     return read
 
 
@@ -59,7 +92,8 @@ def test_every_stage_lists_its_code(stage: str) -> None:
 
 def test_training_depends_on_nothing_that_only_the_report_or_the_comparison_reads() -> None:
     rooms = {dep.split("/")[1] for dep in STAGES["train"]["deps"] if dep.startswith("embedtune/")}
-    assert rooms == {"compute", "core", "data", "evaluation", "mining", "models", "retrieval", "training"}
+    assert rooms == {"compute", "config", "core", "data", "evaluation", "mining", "models", "retrieval", "training"}
+    assert [dep for dep in STAGES["train"]["deps"] if "/config/" in dep] == ["embedtune/config/recipe.py"]
     assert not {dep for dep in STAGES["train"]["deps"] if "/mine.py" in dep or "bm25" in dep or "report" in dep}
 
 
@@ -113,9 +147,11 @@ def test_every_option_of_training_is_in_one_group_or_used_by_the_stage() -> None
     groups = (Adapter, Batching, Contrastive, Evaluating, Optimizer, Saving)
     named = [field.name for group in groups for field in fields(group)]
     assert len(named) == len(set(named))
-    used = {key.removeprefix("train.") for key in parameters_read("train") if key.startswith("train.")}
-    assert set(named) | used == set(Train.model_fields)
-    assert set(named) & used <= {"precision", "save_strategy", "eval_strategy", "method", "seed"}
+    tree = ast.parse((ROOT / "stages/train.py").read_text(encoding="utf-8"))
+    own = {key.removeprefix("train.") for key in read_in(tree) if key.startswith("train.")}
+    assert set(named) | own | set(FilledTrain.model_fields) | {"recipe"} == set(Train.model_fields)
+    twice = {"precision", "save_strategy", "eval_strategy", "method", "seed", "metric_for_best_model"}
+    assert set(named) & own <= twice
 
 
 def test_a_group_of_options_takes_no_default_in_a_parameters_place() -> None:

@@ -76,11 +76,11 @@ def test_a_profile_is_valid_says_what_it_is_and_holds_only_differences(name: str
     assert [line.partition("# ")[2] for line in whole.splitlines()[1:]] == comments
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.permutations(["mldr-zh", "lora"], 2))
+@pytest.mark.parametrize(("first", "second"), itertools.permutations(["mldr-zh", "mldr-zh-long"], 2))
 def test_of_two_profiles_the_later_one_wins(first: str, second: str) -> None:
-    found = values(applied(DEFAULT, first, second))
-    rate = 1e-4 if second == "lora" else 2e-5
-    assert (found[("train", "learning_rate")], found[("train", "method")]) == (rate, "lora")
+    found = values(applied(DEFAULT, first, "lora", second))
+    length = 512 if second == "mldr-zh-long" else 256
+    assert (found[("train", "passage_max_len")], found[("train", "method")]) == (length, "lora")
     assert found[("dataset", "source")] == "mldr"
 
 
@@ -102,10 +102,7 @@ def test_edits_stay_whatever_profiles_come_and_go() -> None:
 
 def test_a_params_file_without_the_first_line_is_one_without_profiles() -> None:
     bare = edited(DEFAULT.partition("\n")[2])
-    assert values(applied(bare, "lora")) == values(bare) | {
-        ("train", "method"): "lora",
-        ("train", "learning_rate"): 1e-4,
-    }
+    assert values(applied(bare, "lora")) == values(bare) | {("train", "method"): "lora"}
 
 
 def test_a_profile_that_contradicts_an_edit_is_refused_and_nothing_is_written(
@@ -113,19 +110,26 @@ def test_a_profile_that_contradicts_an_edit_is_refused_and_nothing_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(PROFILES, "profiles")
-    text = DEFAULT.replace("learning_rate: 2e-3", "learning_rate: 3e-5").replace("method: full ", "method: qlora ")
+    text = DEFAULT.replace("max_tokens: 64 ", "max_tokens: 99 ").replace("temperature: null", "temperature: 0.03")
     PARAMS.write_text(text, encoding="utf-8")
     with pytest.raises(EmbedTuneError) as caught:
-        profile.main(["lora"])
+        profile.main(["mldr-zh"])
     assert str(caught.value).splitlines() == [
-        "params.yaml: train.method: is 'qlora' by an edit; profile lora sets 'lora'",
-        "params.yaml: train.learning_rate: is 3e-05 by an edit; profile lora sets 0.0001",
+        "params.yaml: segment.max_tokens: is 99 by an edit; profile mldr-zh sets 512",
+        "params.yaml: train.temperature: is 0.03 by an edit; profile mldr-zh sets 0.02",
         "undo these edits, or leave the profile out",
     ]
     assert PARAMS.read_text(encoding="utf-8") == text
-    PARAMS.write_text(text.replace("3e-5", "1e-4").replace("qlora ", "lora "), encoding="utf-8")
-    profile.main(["lora"])  # the same value by an edit is no contradiction
-    assert applied_profiles(PARAMS.read_text(encoding="utf-8")) == ["lora"]
+    PARAMS.write_text(text.replace("0.03", "0.02").replace(": 99 ", ": 512 "), encoding="utf-8")
+    profile.main(["mldr-zh"])  # the same value by an edit is no contradiction
+    assert applied_profiles(PARAMS.read_text(encoding="utf-8")) == ["mldr-zh"]
+
+
+def test_what_was_edited_after_a_profile_stays_when_the_profile_is_named_again() -> None:
+    there = applied(DEFAULT, "mldr-zh").replace("temperature: 0.02", "temperature: 0.03")
+    again = applied(there, "mldr-zh", "lora")
+    assert values(again)[("train", "temperature")] == 0.03
+    assert values(again)[("train", "method")] == "lora"
 
 
 def test_the_command_says_what_is_applied_and_edited_and_keeps_a_copy(
@@ -150,6 +154,8 @@ def test_the_command_says_what_is_applied_and_edited_and_keeps_a_copy(
 
 def test_numbers_and_texts_stay_as_they_were_typed() -> None:
     text = applied(DEFAULT, "mldr-zh", "lora")
-    assert "  learning_rate: 1e-4        # at its peak" in text
+    assert "  temperature: 0.02          # above 0" in text
+    rate = applied(DEFAULT.replace("learning_rate: null", "learning_rate: 1e-4"), "mldr-zh")
+    assert "  learning_rate: 1e-4        # at its peak" in rate
     assert "  random_ranks: [1000, null]  # null: the whole corpus" in text
     assert yaml.safe_load(text)["model"]["query_instruction"] == "为这个句子生成表示以用于检索相关文章："

@@ -21,6 +21,7 @@ from tests.unit.segmenting import (
     Window,
     both_tokenizers,
     check_cover,
+    check_texts_cover,
     english,
     segmented,
     spans,
@@ -68,14 +69,14 @@ def test_passages_of_english_begin_and_end_between_words(tmp_path: Path, tokeniz
     size = max_tokens - 2
     passages = segmented(tmp_path, texts, tokenizer, max_tokens)
     for document, text in enumerate(texts):
-        encoding = tokenizer.encode(text, add_special_tokens=False)
-        cut = spans(passages, document)
-        check_cover(cut, len(encoding), size)
-        assert len(cut) > 3
-        for start, end in cut:
-            assert start == 0 or encoding.word_ids[start] != encoding.word_ids[start - 1]
-            assert end == len(encoding) or encoding.word_ids[end] != encoding.word_ids[end - 1]
-        assert sum(end - start for start, end in cut) > 0.7 * size * len(cut)  # and are not cut short needlessly
+        own = passages.of_document(document)
+        starts, ends = passages.char_start[own].tolist(), passages.char_end[own].tolist()
+        assert len(own) > 3 and starts[0] == 0 and ends[-1] == len(text.rstrip())
+        assert all(start == 0 or text[start - 1].isspace() or "." in text[start - 1 : start + 1] for start in starts)
+        assert all(end == len(text.rstrip()) or text[end].isspace() or text[end] == "." for end in ends)
+        check_texts_cover(text, starts, ends)
+        assert int(passages.token_count[own].max()) <= size
+        assert int(passages.token_count[own].sum()) > 0.7 * size * len(own)  # and are not cut short needlessly
 
 
 @pytest.mark.parametrize("overlap", [0, 5, 20])
@@ -175,8 +176,9 @@ def test_long_sentences_without_spaces_do_not_stand_twice(
     tmp_path: Path, unigram: Tokenizer, generated: list[str]
 ) -> None:
     passages = segmented(tmp_path, generated, unigram, max_tokens=64)
-    tokens = sum(len(whole_ids(unigram, text)) for text in generated)
-    assert int(passages.token_count.sum()) < 1.05 * tokens  # the tails' reaching back alone is repeated
+    for document, text in enumerate(generated):
+        own = passages.of_document(document)
+        check_texts_cover(text, passages.char_start[own].tolist(), passages.char_end[own].tolist())
 
 
 def test_a_word_too_long_for_the_vocabulary_is_one_token(tmp_path: Path, bert: Tokenizer) -> None:
@@ -206,6 +208,13 @@ def test_a_corpus_without_tokens_can_be_opened(tmp_path: Path, bert: Tokenizer) 
         "tokens": 0,
         "documents_without_tokens": 2,
         "documents_with_title": 0,
+        "characters": 2 * len(CONTROL_CHARACTERS),
+        "characters_left_out": 0,
+        "documents_left_out_in_part": 0,
+        "room": 0,
+        "room_unused": 0,
+        "passages_joined_to_instruction": 0,
+        "tokens_dropped": 0,
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from embedtune.data import segment
+from embedtune.data import cutting, segment
 from embedtune.data.corpus import read_corpus
 from embedtune.data.windows import windows
 from tests.unit.segmenting import ROOT, Window, segmented
@@ -33,7 +33,7 @@ def test_only_a_few_batches_are_read_ahead(tmp_path: Path, bert: Tokenizer, monk
         return windows(*arguments, **options)
 
     monkeypatch.setattr(segment, "read_corpus", counted_documents)
-    monkeypatch.setattr(segment, "windows", counted_windows)
+    monkeypatch.setattr(cutting, "windows", counted_windows)
     monkeypatch.setattr(segment, "BATCH_CHARACTERS", 100)
     segmented(tmp_path, ["字" * 10] * 500, bert, max_tokens=64)
     assert read == cut == 500

@@ -47,7 +47,7 @@ def test_every_passage_ends_with_a_sentence_where_sentences_are_short(
     for _ in range(30):
         text = sentences(rng, 60, longest)
         encoding = bert.encode(text, add_special_tokens=False)
-        cut = list(windows(encoding, 40, overlap, None, text=text))
+        cut = list(windows(encoding, 40, overlap, None, text=text, boundaries="sentence"))
         ends = ends_of_sentences(text)
         assert all(encoding.token_to_chars(end)[0] in ends for _, end in cut[:-1])
         if overlap:
@@ -60,10 +60,10 @@ def test_every_passage_ends_with_a_sentence_where_sentences_are_short(
 def test_a_paragraphs_end_in_the_last_quarter_goes_before_a_later_sentences(bert: Tokenizer) -> None:
     text = "天" * 33 + "。\n" + "地" * 3 + "。" + "玄" * 30
     encoding = bert.encode(text, add_special_tokens=False)
-    assert next(windows(encoding, 40, 0, None, text=text)) == (0, 34)
+    assert next(windows(encoding, 40, 0, None, text=text, boundaries="sentence")) == (0, 34)
     early = "天" * 22 + "。\n" + "地" * 14 + "。" + "玄" * 30
     encoding = bert.encode(early, add_special_tokens=False)
-    assert next(windows(encoding, 40, 0, None, text=early)) == (0, 38)
+    assert next(windows(encoding, 40, 0, None, text=early, boundaries="sentence")) == (0, 38)
 
 
 @both_tokenizers
@@ -75,7 +75,7 @@ def test_any_text_is_covered_in_passages_that_move_on(tokenizer: Tokenizer, over
         size = int(rng.integers(2 * overlap + 1 + title, 40))
         text = random_text(rng)
         encoding = tokenizer.encode(text, add_special_tokens=False)
-        cut = list(windows(encoding, size, overlap, None, later_size=size - title, text=text))
+        cut = list(windows(encoding, size, overlap, None, later_size=size - title, text=text, boundaries="sentence"))
         if len(encoding):
             assert cut[0][0] == 0 and cut[-1][1] == len(encoding)
             assert cut[0][1] <= size

@@ -59,6 +59,19 @@ class Contrastive:
     mask_false_negatives: bool = True
     false_negative_margin: float | None = None
     matryoshka_dims: Sequence[int] = ()
+    teacher_temperature: float = 1.0
+
+    def check(self, batch_size: int, processes: int, group_size: int) -> None:
+        """Raise ParameterError if a question's positive would be its only candidate."""
+        candidates = group_size
+        if self.negatives != "group":
+            candidates *= batch_size * (processes if self.negatives == "cross_device" else 1)
+        if candidates == 1:
+            raise ParameterError(
+                "per_device_train_batch_size",
+                f"{batch_size} with groups of 1 passage and `negatives: {self.negatives}` leaves nothing to tell a "
+                "positive from, and trains nothing; raise it, or `train_group_size`",
+            )
 
     def embedder(self, backbone: PreTrainedModel, settings: Settings) -> AbsEmbedderModel:
         """FlagEmbedding's model around `backbone`. Raises ParameterError if `matryoshka_dims` exceed its width."""
@@ -95,6 +108,7 @@ class Contrastive:
             everywhere,
             self._candidates(batch, len(everywhere), queries.device),
             matryoshka_dims=self.matryoshka_dims,
+            teacher_temperature=self.teacher_temperature,
             group_only=self.negatives == "group",
             false_negative_margin=self.false_negative_margin,
             query_chunk_size=chunk_size,
@@ -126,6 +140,7 @@ def contrastive_loss(
     candidates: Candidates,
     *,
     matryoshka_dims: Sequence[int] = (),
+    teacher_temperature: float = 1.0,
     group_only: bool = False,
     false_negative_margin: float | None = None,
     query_chunk_size: int | None = None,
@@ -137,8 +152,8 @@ def contrastive_loss(
     `false_negative_margin`, candidates that score above the positive by more than this are excluded; the margin is in
     units of the score before the division by the temperature (GISTEmbed, Solatorio 2024; Qwen3-Embedding, Zhang et al.
     2025). With `matryoshka_dims`, the loss is the mean over the losses on the first m dimensions of the embeddings, for
-    each m (Kusupati et al. 2022); the count is taken at the largest m. With a teacher, the cross entropy against the
-    softmax of its scores over the group is added, as in FlagEmbedding's `kl_div`.
+    each m and for the whole (Kusupati et al. 2022); the count is taken at the whole. With a teacher, the cross entropy
+    against the softmax of its scores / `teacher_temperature` over the group is added, as in FlagEmbedding's `kl_div`.
 
     Only `query_chunk_size` rows of the score matrix (B, P) are in memory at a time (None: all). The backward pass
     computes them again (Inf-CL, Cheng et al. 2024, tiles the loss in the same way).
@@ -148,6 +163,7 @@ def contrastive_loss(
         embedder,
         passages=passages,
         matryoshka_dims=matryoshka_dims,
+        teacher_temperature=teacher_temperature,
         group_only=group_only,
         false_negative_margin=false_negative_margin,
     )
@@ -172,10 +188,11 @@ def _loss_of_all(
     passages: torch.Tensor,
     candidates: Candidates,
     matryoshka_dims: Sequence[int],
+    teacher_temperature: float,
     group_only: bool,
     false_negative_margin: float | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    sizes = tuple(matryoshka_dims) or (queries.shape[1],)
+    sizes = sorted({*matryoshka_dims, queries.shape[1]})  # without the whole, its last numbers would not be trained
     losses, correct = [], torch.zeros((), device=queries.device)
     for size in sizes:
         short_queries, short_passages = queries, passages
@@ -197,11 +214,10 @@ def _loss_of_all(
             scores = scores.masked_fill(excluded, IGNORED)
         loss = embedder.compute_loss(scores, target)
         if candidates.teacher is not None:
-            teacher = candidates.teacher.softmax(-1)
+            teacher = (candidates.teacher / teacher_temperature).softmax(-1)
             loss = loss + embedder.distill_loss("kl_div", teacher, group_scores, candidates.group_size)
         losses.append(loss)
-        if size == max(sizes):
-            correct = (scores.argmax(-1) == target).sum()
+        correct = (scores.argmax(-1) == target).sum()  # the whole comes last
     return torch.stack(losses).mean(), correct
 
 

@@ -32,6 +32,12 @@ class LossTerms:
 class Objective(Protocol):
     """Which sides of a batch go through the model, and a loss over what comes out."""
 
+    def check(self, batch_size: int, processes: int, group_size: int) -> None:
+        """Raise ParameterError if batches of `batch_size` queries on each process leave nothing to learn.
+
+        `group_size` is the number of passages that come with each query.
+        """
+
     def embedder(self, backbone: PreTrainedModel, settings: Settings) -> AbsEmbedderModel:
         """The module that embeds a side's features, around `backbone`, in training mode."""
 
