@@ -79,7 +79,7 @@ def test_what_nothing_current_needs_is_removed_whole(
 ) -> None:
     run = training("old" if change == "round" else "finetuned")
     if change == "parameters":
-        edit("learning_rate: 2e-3", "learning_rate: 1e-3")
+        edit("weight_decay: 0.0 ", "weight_decay: 0.1 ")
     elif change == "data":
         MINED.write_text("other rows")
     elif change == "no description":
