@@ -1,14 +1,15 @@
 """base_model: put the model to fine-tune into models/base, with its pooling, normalisation and instructions."""
 
-import tempfile
+import shutil
 from pathlib import Path
 
 from embedtune.config import paths
 from embedtune.config.reading import load_params
 from embedtune.config.schema import Model
-from embedtune.core import cli, files
+from embedtune.core import cli, files, json_files
 from embedtune.core.errors import EmbedTuneError, ParameterError
-from embedtune.data.hub import choose_model_files, fetch_files
+from embedtune.data.hub.choosing import choose_model_files
+from embedtune.data.hub.fetch import fetch_files
 from embedtune.models.base_model import prepare_model
 from embedtune.models.sample_model import write_sample_model
 from embedtune.models.settings import Settings
@@ -17,23 +18,30 @@ from stages.running import run
 
 
 def main() -> None:
-    """Write models/base."""
+    """Write models/base and metrics/sources/base.json."""
     params = load_params()
     base = paths.BASE
-    with files.atomic_directory(base) as target, tempfile.TemporaryDirectory(dir=base.parent) as scratch:
-        source = Path(scratch)
+    came_from = {"name": params.model.name}
+    with files.atomic_directory(base) as target:
+        scratch = target / "source"  # in the output, so that a kill leaves nothing that the next run does not remove
+        scratch.mkdir()
+        source = scratch
         if params.model.name == "sample":
             write_sample_model(source)
         elif params.model.name == "local":
             source = Path(params.model.path)
+            came_from["path"] = params.model.path
             if not source.is_dir():
                 raise ParameterError("path", f"{source} is not a directory")
         else:
             commit = fetch_files(params.model.name, "model", params.model.revision, choose_model_files, source)
+            came_from |= {"revision": params.model.revision, "commit": commit}
             cli.say(f"base_model: {params.model.name} at commit {commit}")
         settings = prepare(params.model, source, target)
+        shutil.rmtree(scratch)
         if params.model.name != "sample":
             try_in_sentence_transformers(target)
+    json_files.write_json(paths.source("base"), came_from)
     cli.say(f"base_model: wrote {base} ({params.model.name}, {settings.pooling} pooling, {settings.max_tokens} tokens)")
 
 

@@ -4,17 +4,19 @@ from pathlib import Path
 
 from embedtune.config import paths
 from embedtune.config.reading import load_params
-from embedtune.core import cli, files
-from embedtune.data.hub import choose_mldr_files, fetch_files
+from embedtune.core import cli, files, json_files
+from embedtune.data.hub.choosing import choose_mldr_files
+from embedtune.data.hub.fetch import fetch_files
 from embedtune.data.local import copy_local
 from embedtune.data.sample.corpus import write_sample
 from stages.running import run
 
 
 def main() -> None:
-    """Write data/raw."""
+    """Write data/raw and metrics/sources/data.json."""
     params = load_params()
     raw = paths.RAW
+    came_from: dict[str, str] = {"source": params.dataset.source}
     with files.atomic_directory(raw) as target:
         if params.dataset.source == "sample":
             size = params.dataset.sample
@@ -22,10 +24,14 @@ def main() -> None:
             write_sample(target, size.documents, queries, params.dataset.seed)
         elif params.dataset.source == "mldr":
             choose = choose_mldr_files(params.dataset.language)
-            commit = fetch_files(params.dataset.repository, "dataset", params.dataset.revision, choose, target)
-            cli.say(f"download: {params.dataset.repository} at commit {commit}")
+            repository, revision = params.dataset.repository, params.dataset.revision
+            commit = fetch_files(repository, "dataset", revision, choose, target)
+            came_from |= {"repository": repository, "revision": revision, "commit": commit}
+            cli.say(f"download: {repository} at commit {commit}")
         else:
             copy_local(Path(params.dataset.path), target)
+            came_from["path"] = params.dataset.path
+    json_files.write_json(paths.source("data"), came_from)
     cli.say(f"download: wrote {raw} ({params.dataset.source})")
 
 

@@ -5,10 +5,10 @@ import sys
 from embedtune.compute import distributed
 from embedtune.compute.device import encoding_dtype, pick_device
 from embedtune.config import paths
-from embedtune.config.reading import load_params
+from embedtune.config.reading import load_params, value_text
 from embedtune.config.schema import Params
 from embedtune.core import cli
-from embedtune.core.run_folder import run_name
+from embedtune.core.run_folder import describe_run, description_file, run_name, write_description
 from embedtune.data.corpus import SPLITS, read_query_texts
 from embedtune.data.passages import open_passages
 from embedtune.models.encode_collection import encode_collection
@@ -31,23 +31,28 @@ def encode(params: Params, name: str) -> None:
     """Encode this process's part of the texts; an interrupted run resumes at its last finished shard."""
     device = pick_device()
     dtype = encoding_dtype(params.encode.precision, device)
-    settings = f"{params.encode.model_dump_json()} {dtype} {device.type}"
     inputs = [paths.model(name), paths.PASSAGES, paths.QUERIES, *code_of("encode")]
-    scratch = distributed.broadcast_from_main(
-        f"encode-{name}-{run_name(settings, inputs)}" if distributed.is_main() else ""
+    parameters = {"encode": value_text(params, "encode")}
+    description = distributed.broadcast_from_main(
+        describe_run(name, parameters, f"{dtype} {device.type}", inputs) if distributed.is_main() else ""
     )
+    scratch = paths.CHECKPOINTS / f"encode-{name}-{run_name(description)}"
+    if distributed.is_main():
+        write_description(scratch, description)
     passages = open_passages(paths.PASSAGES)
     encode_collection(
         paths.model(name),
         passages,
         {split: read_query_texts(paths.QUERIES, split) for split in SPLITS},
         paths.embeddings(name),
-        scratch=paths.CHECKPOINTS / scratch,
+        scratch=scratch,
         device=device,
         dtype=dtype,
         batch_tokens=params.encode.batch_tokens,
         query_max_len=params.encode.query_max_len,
     )
+    if distributed.is_main():
+        description_file(scratch).unlink(missing_ok=True)
     cli.say_once(
         f"encode: wrote {len(passages)} passages and the queries of {', '.join(SPLITS)} to {paths.embeddings(name)} "
         f"({distributed.world_size()} x {device.type})"

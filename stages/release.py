@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from embedtune.comparison.card import Facts, Results, card
 from embedtune.comparison.choice import sentence
-from embedtune.comparison.release import name_base_of_adapter, training_history, write_release
+from embedtune.comparison.release import file_hashes, name_base_of_adapter, training_history, write_release
 from embedtune.config import paths
 from embedtune.config.reading import load_params
 from embedtune.config.schema import BASE, Params
@@ -15,12 +15,16 @@ from embedtune.core import cli, files, json_files
 from embedtune.core.errors import EmbedTuneError
 from embedtune.models.settings import read_settings
 from embedtune.models.trial import try_in_sentence_transformers
-from embedtune.retrieval.system import SYSTEM, dense_part
+from embedtune.retrieval.system import SYSTEM, check_parts, dense_part
 from stages.running import run
 
 
 def main() -> None:
-    """Write models/release: the model (hard-linked if possible), system.json, README.md, calibration and verdict."""
+    """Write models/release: the model (hard-linked if possible), system.json, README.md, calibration and verdict.
+
+    metrics/release.json has a hash of each of these files, by which `embedtune publish` knows them. Raises
+    EmbedTuneError if the model is not the one that was measured.
+    """
     params = load_params()
     choice, comparison = json_files.read_json(paths.CHOICE), json_files.read_json(paths.COMPARISON)
     system, baseline, chosen = params.release.system, params.release.baseline, choice["chosen"]
@@ -35,6 +39,7 @@ def main() -> None:
         calibrated=json_files.read_json(paths.CALIBRATION_METRICS),
     )
     description = json_files.read_json(paths.run(chosen) / SYSTEM)
+    check_parts(description, Path(), only=("model",))
     dense = dense_part(description)
     model = Path(dense["model"]["path"]) if dense else None
     text = card(facts(params, choice, model), description, read_settings(model) if model else None, found)
@@ -44,6 +49,7 @@ def main() -> None:
         if model:
             name_base_of_adapter(target, *base_of_adapter(params, model.name))
             try_release(target)
+    json_files.write_json(paths.RELEASED, {"system": chosen, "files": file_hashes(paths.RELEASE)})
     cli.say(f"release: wrote {paths.RELEASE} ({chosen}); `embedtune publish NAME/REPOSITORY` pushes it to a hub")
 
 
@@ -56,14 +62,15 @@ def try_release(target: Path) -> None:
 
 
 def base_of_adapter(params: Params, model: str) -> tuple[str | None, str | None]:
-    """The hub id and revision of the model that a round's adapter belongs to; None for one that is on no hub."""
+    """The hub id and commit of the model that a round's adapter belongs to; None for one that is on no hub."""
     of_base = model in params.rounds and params.rounds[model].start == BASE
-    return (params.model.name, params.model.revision) if of_base and "/" in params.model.name else (None, None)
+    commit = json_files.read_json(paths.source(BASE)).get("commit")
+    return (params.model.name, commit) if of_base and commit else (None, None)
 
 
 def facts(params: Params, choice: dict[str, Any], model: Path | None) -> Facts:
     """The facts on the card, from the parameters and the metrics of a mixture; `model` is the released one."""
-    data_on_hub, model_on_hub = params.dataset.source == "mldr", "/" in params.model.name
+    data_on_hub = params.dataset.source == "mldr"
     sections = {
         "model": params.model,
         "segment": params.segment,
@@ -80,11 +87,11 @@ def facts(params: Params, choice: dict[str, Any], model: Path | None) -> Facts:
         chosen=choice["chosen"],
         choice=sentence(choice),
         base_model=params.model.name,
-        base_revision=params.model.revision if model_on_hub else None,
+        base_revision=json_files.read_json(paths.source("base")).get("commit"),
         data=params.dataset.repository if data_on_hub else f"{params.dataset.source} data",
         repository=params.dataset.repository if data_on_hub else None,
         language=params.dataset.language if data_on_hub else None,
-        revision=params.dataset.revision if data_on_hub else None,
+        revision=json_files.read_json(paths.source("data")).get("commit"),
         split=params.evaluate.split,
         confidence=params.compare.confidence,
         origin=origin(params, model.name) if model else "",

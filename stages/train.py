@@ -10,7 +10,7 @@ from embedtune.compute.costs import write_cost
 from embedtune.compute.device import pick_device, training_precision
 from embedtune.compute.memory import keep_freed_memory
 from embedtune.config import paths
-from embedtune.config.reading import load_params
+from embedtune.config.reading import load_params, value_text
 from embedtune.config.recipe import (
     PRETRAINED,
     FilledTrain,
@@ -24,7 +24,7 @@ from embedtune.config.recipe import (
 from embedtune.config.schema import BASE, Params
 from embedtune.core import cli, files
 from embedtune.core.errors import EmbedTuneError
-from embedtune.core.run_folder import run_name
+from embedtune.core.run_folder import describe_run, run_name, write_description
 from embedtune.data.passages import open_passages
 from embedtune.evaluation.dev_evaluation import EvaluationSet, read_dev_set
 from embedtune.mining.mined_rows import MinedRow, read_mined
@@ -66,9 +66,9 @@ def train(params: Params, name: str, base: Path) -> None:
     rows = read_mined(paths.mined(name))
     settings, doubts = used_settings(params, rows, base)
     values = {key: setting.value for key, setting in settings.items()}
-    known = f"{params.train.model_dump_json()} {values} {params.dev_pool.top_documents}"
-    known += f" {device.type} {precision} {distributed.world_size()}"
-    scratch = scratch_folder(name, base, known)
+    machine = f"{device.type} {precision} {distributed.world_size()}"
+    description = describe(params, name, base, f"{values} {machine}")
+    scratch = paths.CHECKPOINTS / run_name(description)
     training_set, dev = read_data(params, filled(settings), rows, base)
     tensorboard = paths.TENSORBOARD / scratch.name
     tune = functools.partial(
@@ -96,6 +96,7 @@ def train(params: Params, name: str, base: Path) -> None:
         tune()
         return
     with files.atomic_directory(paths.model(name)) as target, checkpoints.locked(scratch):
+        write_description(scratch, description)
         if not checkpoints.last(scratch):
             shutil.rmtree(tensorboard, ignore_errors=True)  # logs of an earlier run of the same training
         trained = tune()
@@ -116,6 +117,7 @@ def train(params: Params, name: str, base: Path) -> None:
     for doubt in doubts:
         cli.say(f"train: WARNING: {doubt}")
     checkpoints.finish(scratch, keep_models=params.train.save_strategy != "no")
+    write_description(scratch, description, finished=True)
 
 
 def used_settings(params: Params, rows: list[MinedRow], base: Path) -> tuple[dict[str, Setting], list[str]]:
@@ -155,19 +157,22 @@ def read_data(
     return training_set, read_dev_set(*dev_files, store, top, passages, tokenizer, settings, values.query_max_len)
 
 
-def scratch_folder(name: str, base: Path, settings: str) -> Path:
-    """The checkpoints' folder, named by a hash of all that the training depends on.
+def describe(params: Params, name: str, base: Path, derived: str) -> str:
+    """All that the training depends on, a hash of which names the checkpoints' folder.
 
-    Raises EmbedTuneError if that is not the same on every machine.
+    `derived` is what follows from the machine, the data and the base model. Raises EmbedTuneError if the description is
+    not the same on every machine.
     """
     inputs = [paths.mined(name), paths.PASSAGES, *DEV, base, *code_of("train")]
-    agreed = distributed.agreed(lambda: run_name(settings, inputs))
+    keys = ("train", "dev_pool.top_documents")
+    parameters = {key: value_text(params, key) for key in keys}
+    agreed = distributed.agreed(lambda: describe_run(name, parameters, derived, inputs))
     if agreed is None:
         raise EmbedTuneError(
             "the machines differ in params.yaml, code, library versions, data/ or models/; give every machine a copy "
             f"of the project as it is after `dvc repro mine@{name} dev_pool`"
         )
-    return paths.CHECKPOINTS / agreed
+    return agreed
 
 
 if __name__ == "__main__":

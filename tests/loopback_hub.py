@@ -57,6 +57,10 @@ class LoopbackHub:
         self.stalls: dict[str, int] = {}
         self.corrupted: dict[str, bool] = {}
         self.failures: dict[str, tuple[int, str]] = {}
+        self.left_out: set[str] = set()  # names of headers that are not sent
+        self.links: dict[str, str] = {}  # a question, such as tree -> the address of the next page of its answer
+        self.answers: dict[str, bytes] = {}  # a question -> what is answered instead
+        self.endless: dict[str, int] = {}  # a file whose body never ends -> how many bytes of it were sent
         self.visibility: dict[str, str | None] = {}  # of a created repository, as it was asked for
         self.commits: list[str] = []  # their messages
         self.uploaded: dict[str, bytes] = {}  # LFS objects by SHA-256
@@ -138,6 +142,10 @@ class _Handler(BaseHTTPRequestHandler):
     hub: LoopbackHub
     protocol_version = "HTTP/1.1"
 
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # the client may have had enough of an answer
+            super().handle()
+
     def do_GET(self) -> None:
         self._answer()
 
@@ -187,6 +195,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(404, "RepoNotFound", "Repository not found")
         if revision not in (self.hub.commit, "main"):
             return self._refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        if question in self.hub.answers:
+            return self._send(200, self.hub.answers[question], {"Content-Type": "application/json"})
         if question == "preupload":
             asked = [file["path"] for file in json.loads(body)["files"]]
             modes = [{"path": p, "uploadMode": "lfs" if is_lfs(p) else "regular", "shouldIgnore": False} for p in asked]
@@ -197,13 +207,17 @@ class _Handler(BaseHTTPRequestHandler):
             siblings = [{"rfilename": name} for name in files]
             return self._send_json({"id": "/".join(parts[2:4]), "sha": self.hub.commit, "siblings": siblings})
         if question == "tree":
-            return self._send_json([_listing(name, content) for name, content in files.items()])
+            following = {"Link": f'<{self.hub.links["tree"]}>; rel="next"'} if "tree" in self.hub.links else {}
+            page = json.dumps([_listing(name, content) for name, content in files.items()]).encode()
+            return self._send(200, page, {"Content-Type": "application/json", **following})
         if question == "paths-info":
             wanted = parse_qs(body.decode()).get("paths", [])
             return self._send_json([_listing(name, files[name]) for name in wanted if name in files])
         name = "/".join(parts[4:])
         if question != "resolve" or name not in files:
             return self._refuse(404, "EntryNotFound", "Entry not found")
+        if name in self.hub.failures and name in self.hub.endless:
+            return self._send_without_end(name, b"no", {}, self.hub.failures[name][0])
         if name in self.hub.failures:
             return self._refuse(*self.hub.failures[name])
         self._send_file(name, files[name])
@@ -263,6 +277,8 @@ class _Handler(BaseHTTPRequestHandler):
             headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(len(content)), **xet}
         if name in self.hub.corrupted:
             content = flipped(content)
+        if name in self.hub.endless:
+            return self._send_without_end(name, content, headers)
         wanted = self.headers.get("Range")
         if wanted is None:
             return self._send(200, content, headers, name)
@@ -272,10 +288,24 @@ class _Handler(BaseHTTPRequestHandler):
         headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self._send(206, content[start:], headers, name)
 
+    def _send_without_end(self, name: str, content: bytes, headers: dict[str, str], status: int = 200) -> None:
+        """The true content and then zeros, until the client has had enough."""
+        self.send_response(status)
+        for header, value in headers.items():
+            self.send_header(header, value)
+        self.end_headers()
+        self.close_connection = True
+        with contextlib.suppress(ConnectionError):
+            while not self.hub.closing.is_set():
+                self.wfile.write(content)
+                self.hub.endless[name] += len(content)
+                content = bytes(2**16)
+
     def _send(self, status: int, body: bytes, headers: dict[str, str], name: str = "") -> None:
         self.send_response(status)
         for header, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(header, value)
+            if header not in self.hub.left_out:
+                self.send_header(header, value)
         self.end_headers()
         if self.command == "HEAD":
             return

@@ -10,6 +10,7 @@ from embedtune.core import cli
 
 COMMANDS = {
     "check": "check params.yaml, and whether results are current, without running anything",
+    "clean": "list checkpoints, logs and remains that no current parameters need; --yes removes them",
     "compare": "compare two runs question by question: git revisions, DVC experiments or the workspace",
     "encode": "embed the texts of a file with the released model",
     "gate": "say whether the last run may be shipped, by the rules of params.yaml",

@@ -23,10 +23,10 @@ class Facts:
 
     `path`: the release's directory, as the usage examples load it. `system` and `baseline`: the names of the two
     systems that were judged. `chosen`: the one of them that is released. `choice`: the sentence on why. `base_model`
-    and `base_revision`: the model that was fine-tuned and its revision on the hub (None for a model from elsewhere).
-    `data`: the data set's name. `repository`, `language` and `revision`: those of a data set on the hub, None for other
-    data. `split`: the evaluated split. `confidence`: the level of the intervals, 0 to 1. `origin`: sentences on how the
-    model was trained, "" without a model. `params`: sections of params.yaml.
+    and `base_revision`: the model that was fine-tuned and its commit on the hub (None for a model from elsewhere).
+    `data`: the data set's name. `repository`, `language` and `revision` (a commit): those of a data set on the hub,
+    None for other data. `split`: the evaluated split. `confidence`: the level of the intervals, 0 to 1. `origin`:
+    sentences on how the model was trained, "" without a model. `params`: sections of params.yaml.
     """
 
     path: str
@@ -77,8 +77,8 @@ def card(facts: Facts, description: Description, settings: Settings | None, foun
         f"| {gain['difference']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f}) |"
         for measure, own, gain in ((m, found.intervals[m], found.gains[m]) for m in found.gains)
     ]
-    revision = f" (revision `{facts.revision}`)" if facts.revision else ""
-    base_revision = f" (revision `{facts.base_revision}`)" if facts.base_revision else ""
+    revision = f" (commit `{facts.revision}`)" if facts.revision else ""
+    base_revision = f" (commit `{facts.base_revision}`)" if facts.base_revision else ""
     lines = [
         *("---", _metadata(facts, name, found).to_yaml().strip(), "---", ""),
         *(f"# {name}", "", facts.choice, ""),

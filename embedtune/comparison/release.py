@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -10,8 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from embedtune.core import json_files
+from embedtune.core.errors import EmbedTuneError
 
 ADAPTER_CONFIG = Path("adapter", "adapter_config.json")
+CARD = "README.md"  # the model card
 
 
 def write_release(model: Path | None, target: Path, card: str, beside: list[Path]) -> None:
@@ -21,11 +24,42 @@ def write_release(model: Path | None, target: Path, card: str, beside: list[Path
     system that has no model, such as a search by words.
     """
     if model:
-        ignored = shutil.ignore_patterns("README.md")
+        ignored = shutil.ignore_patterns(CARD)
         shutil.copytree(model, target, dirs_exist_ok=True, copy_function=_link, ignore=ignored)
     for file in beside:
         shutil.copy(file, target)
-    (target / "README.md").write_text(card, encoding="utf-8")
+    (target / CARD).write_text(card, encoding="utf-8")
+
+
+def file_names(release: Path) -> list[str]:
+    """The names of all files in the directory of a released model, sorted, with "/" between folder and file."""
+    return sorted(path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file())
+
+
+def file_hashes(release: Path) -> dict[str, str]:
+    """Name -> SHA-256 (64 hex digits) of every file of a released model."""
+    return {name: _sha256(release / name) for name in file_names(release)}
+
+
+def check_files(release: Path, hashes: Mapping[str, str]) -> None:
+    """Raise EmbedTuneError unless every file of `file_hashes` is there with the same content.
+
+    The model card alone may differ, since a person may have edited it; but not where it is a symbolic link, which can
+    lead to any file. DVC's cache may link all of them.
+    """
+    for name, expected in hashes.items():
+        path = release / name
+        if not path.is_file():
+            raise EmbedTuneError(f"{path}: is missing, and belongs to the release; run `dvc checkout` or `dvc repro`")
+        if (name != CARD or path.is_symlink()) and _sha256(path) != expected:
+            raise EmbedTuneError(
+                f"{path}: is not what was released and judged; bring it back with `dvc checkout`, or run `dvc repro`"
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def name_base_of_adapter(target: Path, base: str | None, revision: str | None) -> None:

@@ -26,6 +26,7 @@ BASE, RERANKER, RELEASE = MODELS / "base", MODELS / "reranker", MODELS / "releas
 RUNS, MINED = DATA / "runs", DATA / "mined"
 COMPARISON, ROUNDS = METRICS / "comparison.json", METRICS / "rounds.json"
 CHOICE, VERDICT = METRICS / "choice.json", METRICS / "gate.json"
+RELEASED = METRICS / "release.json"  # which system is in models/release, and the SHA-256 of every file there
 CALIBRATION, CALIBRATION_METRICS = DATA / "calibration.json", METRICS / "calibration.json"
 RELIABILITY, REJECTION = PLOTS / "reliability.csv", PLOTS / "rejection.csv"
 FORGETTING = METRICS / "forgetting.json"
@@ -61,6 +62,11 @@ def mined(name: str) -> Path:
 def mined_sample(name: str) -> Path:
     """A readable sample of a round's mined rows."""
     return MINED / f"{name}_sample.md"
+
+
+def source(what: str) -> Path:
+    """Where the data set (data), the base model (base) or the reranker comes from, with its commit on the hub."""
+    return METRICS / "sources" / f"{what}.json"
 
 
 def metrics(system: str) -> Path:

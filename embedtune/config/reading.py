@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,16 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     check_together(params, path, problems)
     problems.raise_if_any()
     return params
+
+
+def value_text(params: Params, key: str) -> str:
+    """The value of a dotted key, such as `train` or `dev_pool.top_documents`, as JSON; "null" without such a key."""
+    value: Any = params
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+    if isinstance(value, pydantic.BaseModel):
+        return value.model_dump_json(by_alias=True)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def parse_params(text: str, path: Path, as_typed: bool = False) -> dict[str, Any]:

@@ -1,16 +1,19 @@
 """The name of the scratch folder from which a killed run resumes: a hash of everything that its result depends on.
 
 Two runs use the same folder only if their parameters, inputs, code and library versions are all equal. A run therefore
-never resumes from a checkpoint of a different run.
+never resumes from a checkpoint of a different run. What the hash is of stands beside the folder, in <folder>.json, by
+which `embedtune clean` knows what nothing needs any more.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from embedtune.core.files import atomic_file
 from embedtune.core.hashes import content_hash
 
 LIBRARIES = (  # their versions can change what a model computes
@@ -19,16 +22,36 @@ LIBRARIES = (  # their versions can change what a model computes
 )
 
 
-def run_name(settings: str, inputs: Iterable[Path]) -> str:
-    """A name of 12 hex digits that depends on the settings, the inputs and the versions of `LIBRARIES`.
+def describe_run(name: str, parameters: Mapping[str, str], derived: str, inputs: Iterable[Path]) -> str:
+    """What a run's result depends on, as JSON: the same text for the same run.
 
-    Each of `inputs` is a file or a directory. The hash covers paths and contents, except in __pycache__ directories.
+    `name` is that of the model, `parameters` are key of params.yaml -> value as text, and `derived` is what follows
+    from them, the data and the machine (device, precision, number of processes). Each of `inputs` is a file or a
+    directory, with the code among them; a hash covers its paths and contents, except in __pycache__ directories. The
+    versions of `LIBRARIES` are added.
     """
-    digest = hashlib.sha256(settings.encode())
-    digest.update(" ".join(f"{library}={_version(library)}" for library in LIBRARIES).encode())
-    for path in inputs:
-        digest.update(f"{path}\0{content_hash(path)}\0".encode())
-    return digest.hexdigest()[:12]
+    hashes = {path.as_posix(): content_hash(path) for path in inputs}
+    libraries = {library: _version(library) for library in LIBRARIES}
+    described = {"name": name, "parameters": dict(parameters), "inputs": hashes}
+    described |= {"derived": derived, "libraries": libraries}
+    return json.dumps(described, ensure_ascii=False, sort_keys=True)
+
+
+def run_name(description: str) -> str:
+    """The name of the scratch folder of a run: 12 hex digits."""
+    return hashlib.sha256(description.encode()).hexdigest()[:12]
+
+
+def description_file(run: Path) -> Path:
+    """Where the description of a scratch folder stands."""
+    return run.with_name(f"{run.name}.json")
+
+
+def write_description(run: Path, description: str, *, finished: bool = False) -> None:
+    """Write the description beside the scratch folder `run`; `finished`: nothing in the folder is resumed from."""
+    with atomic_file(description_file(run)) as partial:
+        content = {"finished": finished, **json.loads(description)}
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def library_versions() -> dict[str, str]:

@@ -2,8 +2,9 @@
 
     <run>/step-000120/    a loadable model (or adapter), state.pt (optimiser, scheduler, log), complete.json
 
-`complete.json` is written last and holds the size of every file. A directory without it, or with files of other sizes,
-does not count as a checkpoint. The name of a run's directory is a hash of everything that the training depends on (see
+`complete.json` is written last and holds the size and the hash of every file. A directory without it, or with files of
+other sizes, does not count as a checkpoint. The hashes are compared before a run resumes: they find what a disk has
+damaged. The name of a run's directory is a hash of everything that the training depends on (see
 run_folder.py), so that a run never resumes from another run's checkpoint.
 """
 
@@ -19,6 +20,7 @@ import torch
 
 from embedtune.core import files, json_files, locks
 from embedtune.core.errors import EmbedTuneError
+from embedtune.core.hashes import content_hash
 
 STATE, COMPLETE = "state.pt", "complete.json"
 
@@ -46,8 +48,9 @@ def write(checkpoint: Path, write_weights: Callable[[Path], None], state: dict[s
     with files.atomic_directory(checkpoint) as partial:
         write_weights(partial)
         torch.save(state, partial / STATE)
-        sizes = {str(p.relative_to(partial)): p.stat().st_size for p in sorted(partial.rglob("*")) if p.is_file()}
-        json_files.write_json(partial / COMPLETE, sizes)
+        written = sorted(path for path in partial.rglob("*") if path.is_file())
+        found = {str(p.relative_to(partial)): [p.stat().st_size, content_hash(p)] for p in written}
+        json_files.write_json(partial / COMPLETE, found)
 
 
 def complete(run: Path) -> list[Path]:
@@ -61,11 +64,27 @@ def last(run: Path) -> Path | None:
 
 
 def _is_complete(checkpoint: Path) -> bool:
+    return all(
+        (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size
+        for name, (size, _) in (_files(checkpoint) or {"": (0, "")}).items()
+    )
+
+
+def damaged(checkpoint: Path) -> str | None:
+    """The name of a file of the checkpoint that is missing or is not as it was written; None if all are whole."""
+    for name, (_, written) in (_files(checkpoint) or {COMPLETE: (0, "")}).items():
+        path = checkpoint / name
+        if not path.is_file() or content_hash(path) != written:
+            return name
+    return None
+
+
+def _files(checkpoint: Path) -> dict[str, tuple[int, str]] | None:
+    """Name -> size and hash, as complete.json has them; None without a readable one."""
     try:
-        sizes = json_files.read_json(checkpoint / COMPLETE)
-    except EmbedTuneError:
-        return False
-    return all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size == sizes[name] for name in sizes)
+        return {name: (size, written) for name, (size, written) in json_files.read_json(checkpoint / COMPLETE).items()}
+    except (EmbedTuneError, AttributeError, TypeError, ValueError):
+        return None
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
@@ -74,13 +93,26 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
-def rotate(run: Path, keep_last: int | None, keep: Path | None) -> None:
-    """Delete the run's checkpoints except the last `keep_last` (None: delete none) and `keep`."""
-    kept = complete(run)
-    for checkpoint in kept[: len(kept) - keep_last] if keep_last is not None else []:
-        if checkpoint != keep:
+def rotate(run: Path, keep_last: int | None, best_until: Callable[[int], int | None]) -> None:
+    """Delete the run's checkpoints except the last `keep_last` (None: delete none) and the best ones that these need.
+
+    `best_until` gives the best step up to a step. The best of each kept checkpoint stays: a run that resumes there,
+    because a later one is damaged, may end with it.
+    """
+    there = complete(run)
+    if keep_last is None or len(there) <= keep_last:
+        return
+    last = there[len(there) - keep_last :]
+    needed = {step for path in last if (step := best_until(step_of(path))) is not None}
+    for checkpoint in there[: len(there) - keep_last]:
+        if step_of(checkpoint) not in needed:
             (checkpoint / COMPLETE).unlink()  # after a kill from here on, it no longer looks complete
             shutil.rmtree(checkpoint)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written."""
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def finish(run: Path, keep_models: bool) -> None:

@@ -67,7 +67,7 @@ def fine_tune(
 ) -> Trained:
     """Fine-tune the model in `base` with an objective such as `Contrastive()`.
 
-    Checkpoints are written to the directory `run`; training resumes from its newest complete one. With `dev`, and
+    Checkpoints are written to the directory `run`; training resumes from its newest whole one. With `dev`, and
     unless `evaluating.eval_strategy` is no, dev is evaluated during training, and the main process returns the best
     checkpoint's weights. A line of figures is logged every `logging_steps` steps, to the directory `tensorboard` too.
     Every process of the group calls this function with the same arguments.
@@ -79,7 +79,7 @@ def fine_tune(
     schedule = _schedule(len(training_set), batching)
     objective.check(schedule.plan.batch_size, schedule.plan.processes, training_set.group_size)
     settings, pad_id, device = read_settings(base), pad_token_id(base), pick_device()
-    last = checkpoints.last(run) if distributed.is_main() else None
+    last, state = _resume_point(run) if distributed.is_main() else (None, None)
     torch.manual_seed(batching.seed)  # for the initial weights of an adapter
     backbone = load_for_training(
         base, **vars(adapter), compute_dtype=DTYPES[optimizer.precision], device=device, checkpoint=last
@@ -96,7 +96,7 @@ def fine_tune(
         seed=batching.seed,
     )
     record = Record()
-    state = distributed.broadcast_from_main(checkpoints.read_state(last) if last else None)
+    state = distributed.broadcast_from_main(state)
     if state:
         optimisation.load_state(state)
         record = Record(**state["record"])
@@ -134,6 +134,27 @@ def fine_tune(
     if record.best_step is not None and record.best_step != record.step and distributed.is_main():
         load_weights(backbone, checkpoints.folder(run, record.best_step))
     return Trained(backbone, record, schedule, sum(p.numel() for p in optimisation.parameters))
+
+
+def _resume_point(run: Path) -> tuple[Path | None, dict[str, Any] | None]:
+    """The newest checkpoint that is as it was written, with its state; None without one. Damaged ones are named.
+
+    The best checkpoint before it has to be whole too, since the training may end with that one.
+    """
+    for checkpoint in reversed(checkpoints.complete(run)):
+        needed, problem = checkpoint, checkpoints.damaged(checkpoint)
+        if problem is None:
+            state = checkpoints.read_state(checkpoint)
+            best = Record(**state["record"]).best_step
+            needed = checkpoint if best is None else checkpoints.folder(run, best)
+            problem = None if needed == checkpoint else checkpoints.damaged(needed)
+            if problem is None:
+                return checkpoint, state
+        step = checkpoints.step_of(checkpoint)
+        cli.say(
+            f"train: {needed / problem} is damaged; the training does not go on from step {step} but from before it"
+        )
+    return None, None
 
 
 def _schedule(questions: int, batching: Batching) -> Schedule:

@@ -108,10 +108,19 @@ class Record:
     scores: list[list[float]] = field(default_factory=list)
     window: list[list[float]] = field(default_factory=list)  # figures of each step since the last log line
     epoch_losses: list[list[float]] = field(default_factory=list)  # [sum of losses, steps] of each epoch
-    best_step: int | None = None
     questions: int = 0
     seconds: float = 0.0
     tokens: int = 0
+    improvements: list[int] = field(default_factory=list)  # each step that was the best when it was evaluated
+
+    def best_until(self, step: int) -> int | None:
+        """The best of the steps up to `step`; None if none of them was evaluated."""
+        return max((best for best in self.improvements if best <= step), default=None)
+
+    @property
+    def best_step(self) -> int | None:
+        """The best of all steps so far."""
+        return self.best_until(self.step)
 
 
 def train(
@@ -197,7 +206,7 @@ def _evaluate(record: Record, evaluation: Evaluator, schedule: Schedule) -> bool
     record.scores.append(table[evaluation.options.metric_for_best_model].tolist())
     if before and means[evaluation.options.metric_for_best_model] <= max(before):
         return False
-    record.best_step = record.step
+    record.improvements.append(record.step)
     return True
 
 
@@ -212,8 +221,7 @@ def _save(optimisation: Optimisation, record: Record, saving: Checkpointing) -> 
     if distributed.is_main():
         state = {**optimisation.state(), "record": asdict(record)}
         checkpoints.write(saving.folder(record.step), saving.write_weights, state)
-        best = None if record.best_step is None else saving.folder(record.best_step)
-        checkpoints.rotate(saving.run, saving.options.save_total_limit, best)
+        checkpoints.rotate(saving.run, saving.options.save_total_limit, record.best_until)
 
 
 def _refuse_bad_loss(

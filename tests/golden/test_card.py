@@ -71,7 +71,7 @@ def test_the_text_says_what_was_measured_and_how_it_was_made(base: Path) -> None
         "10,000 training questions, 200,000 documents. Trained in one round (full training, 3 epochs).",
         "| measure | base | finetuned (99.5 % interval) | gain (99.5 % interval) |",
         "| ndcg@10 | 0.1395 | 0.1705 (0.100 to 0.300) | +0.0310 (+0.0200 to +0.0400) |",
-        "(revision `abc`)",
+        "(commit `abc`)",
         "  query_instruction: 为这个句子",
         "1 / (1 + exp(-(`scale` * score + `shift`)))",
         "by its score (its best passage's inner product with the question)",

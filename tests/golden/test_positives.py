@@ -124,7 +124,12 @@ def test_bm25_has_the_terms_of_the_tokenizer(tmp_path: Path, sample_model: Path)
     queries = [query]
     world = make_world(tmp_path, sample_model, [[cut, across]], queries, unit(np.ones(16))[None])
     pool = world.pool
-    given = (pool.queries, pool.query_vectors, pool.passage_vectors, pool.passages, world.corpus, None)
+    given = (
+        *(pool.queries, pool.query_vectors, pool.passage_vectors, pool.background),
+        pool.passages,
+        world.corpus,
+        None,
+    )
     chosen = {name: positive(world, passage_scorer("bm25", *given, name), 0, 0) for name in ("bigrams", "jieba")}
     assert chosen == {"bigrams": 1, "jieba": 0}
 

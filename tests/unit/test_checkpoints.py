@@ -10,6 +10,7 @@ import torch
 from embedtune.core import run_folder
 from embedtune.core.errors import EmbedTuneError
 from embedtune.training import checkpoints
+from embedtune.training.loop import Record
 
 
 def write(run: Path, step: int) -> Path:
@@ -63,15 +64,34 @@ def test_a_failure_while_writing_leaves_the_earlier_ones(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("keep_last", "best", "left"),
-    [(2, None, [3, 4]), (1, 4, [4]), (1, 2, [2, 4]), (None, 1, [1, 2, 3, 4]), (9, None, [1, 2, 3, 4])],
+    ("keep_last", "improvements", "left"),
+    [
+        (2, [], [3, 4]),
+        (1, [4], [4]),
+        (1, [2], [2, 4]),
+        (2, [1, 4], [1, 3, 4]),  # whoever goes on from 3 may end with 1
+        (None, [1], [1, 2, 3, 4]),
+        (9, [], [1, 2, 3, 4]),
+    ],
 )
-def test_the_last_and_the_best_stay(tmp_path: Path, keep_last: int | None, best: int | None, left: list[int]) -> None:
+def test_the_last_stay_and_the_best_of_each(
+    tmp_path: Path, keep_last: int | None, improvements: list[int], left: list[int]
+) -> None:
     for step in (1, 2, 3, 4):
         write(tmp_path, step)
-    checkpoints.rotate(tmp_path, keep_last, checkpoints.folder(tmp_path, best) if best else None)
+    checkpoints.rotate(tmp_path, keep_last, Record(step=4, improvements=improvements).best_until)
     assert steps(tmp_path) == [f"step-{step:06d}" for step in left]
     assert len(list(tmp_path.iterdir())) == len(left)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "state.pt"])
+def test_a_file_of_other_bytes_is_found(tmp_path: Path, file: str) -> None:
+    """Such as a block of zeros after a crash: the sizes are right."""
+    checkpoint = write(tmp_path, 5)
+    assert checkpoints.damaged(checkpoint) is None
+    (checkpoint / file).write_bytes(b"x" * (checkpoint / file).stat().st_size)
+    assert steps(tmp_path) == ["step-000005"]
+    assert checkpoints.damaged(checkpoint) == file
 
 
 def test_a_finished_run_cannot_be_continued(tmp_path: Path) -> None:
@@ -100,14 +120,19 @@ def named(root: Path, **changes: Any) -> str:
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
-    return run_folder.run_name("lr: 1", [root / "data/train.jsonl", root / "base", root / "code"])
+    return name_of(root, "1")
+
+
+def name_of(root: Path, learning_rate: str) -> str:
+    inputs = [root / "data/train.jsonl", root / "base", root / "code"]
+    return run_folder.run_name(run_folder.describe_run("finetuned", {"train": learning_rate}, "cpu fp32 1", inputs))
 
 
 def test_the_name_of_a_run_depends_on_settings_data_weights_and_code(tmp_path: Path) -> None:
     root = tmp_path / "project"
     name = named(root)
     assert named(root) == name
-    assert run_folder.run_name("lr: 2", [root / "data/train.jsonl", root / "base", root / "code"]) != name
+    assert name_of(root, "2") != name
     for changed in ("data/train.jsonl", "base/model.safetensors", "code/loss.py", "base/new"):
         assert named(root, **{changed: "other"}) != name, changed
     assert named(root, **{"code/__pycache__/loss.pyc": "compiled"}) == name

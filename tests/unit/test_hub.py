@@ -1,4 +1,4 @@
-"""Fetching from the hub, against a loopback hub. huggingface_hub reads HF_ENDPOINT once, so each fetch is a process."""
+"""Fetching from the hub, against a loopback hub."""
 
 from __future__ import annotations
 
@@ -15,37 +15,23 @@ from pathlib import Path
 
 import pytest
 
-from embedtune.data import hub as hub_module
-from embedtune.data.hub import checksum
+from embedtune.data.hub.cache import checksum
 from tests.loopback_hub import LoopbackHub, flipped, git_blob_sha1, serve_hub
-
-COMMIT = "d67138e705d963e346253a80e59676ddb418810a"
-PIECE = 10 * 1024 * 1024  # bytes; huggingface_hub writes a download in pieces of this size
-CORPUS = "mldr-v1.0-zh/corpus.jsonl.gz"
-TRAIN = "mldr-v1.0-zh/train.jsonl.gz"
-MLDR = {f"mldr-v1.0-zh/{part}.jsonl.gz": f"the rows of {part}".encode() for part in ("train", "dev", "test", "corpus")}
-MODEL = {
-    "config.json": b"{}\n",
-    "vocab.txt": b"[PAD]\n",
-    "1_Pooling/config.json": b"{ }",
-    "model.safetensors": b"w" * 99,
-}
-WANTED = {"dataset": MLDR, "model": MODEL}
-NAMES = {"dataset": "Shitao/MLDR", "model": "BAAI/bge-base-zh-v1.5"}
-SCRIPT = """
-import sys
-from pathlib import Path
-from embedtune.core.errors import EmbedTuneError
-from embedtune.data.hub import choose_mldr_files, choose_model_files, fetch_files
-
-repository, kind, revision, target = sys.argv[1:]
-choose = choose_mldr_files("zh") if kind == "dataset" else choose_model_files
-try:
-    print(fetch_files(repository, kind, revision, choose, Path(target)))
-except EmbedTuneError as error:
-    print(error)
-    sys.exit(1)
-"""
+from tests.unit.fetching import (
+    COMMIT,
+    CORPUS,
+    MLDR,
+    MODEL,
+    NAMES,
+    PIECE,
+    TRAIN,
+    WANTED,
+    blob,
+    fetch,
+    fetch_error,
+    files_below,
+    start,
+)
 
 
 @pytest.fixture
@@ -54,55 +40,6 @@ def hub() -> Iterator[LoopbackHub]:
     repositories = {(kind, NAMES[kind]): {**others, **files} for kind, files in WANTED.items()}
     with serve_hub(repositories, COMMIT) as served:
         yield served
-
-
-def start(
-    tmp_path: Path, url: str, kind: str = "dataset", revision: str = COMMIT, **more: str
-) -> subprocess.Popen[str]:
-    """Start fetching into the emptied `tmp_path / "out"`, with the cache of all fetches below the same `tmp_path`."""
-    out = tmp_path / "out"
-    subprocess.run(["rm", "-rf", out], check=True)
-    out.mkdir()
-    env = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(Path(hub_module.__file__).parents[1]),
-        "PYTHONUTF8": "1",
-        "HOME": str(tmp_path),
-        "HF_HOME": str(tmp_path / "hf"),
-        "HF_ENDPOINT": url,
-        **{name: value for name, value in more.items() if name != "repository"},
-    }
-    command = [sys.executable, "-c", SCRIPT, more.get("repository", NAMES[kind]), kind, revision, str(out)]
-    return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def fetch(tmp_path: Path, url: str, kind: str = "dataset", revision: str = COMMIT, **more: str) -> str:
-    """Fetch, and return what was printed: the commit, which must be followed by no error."""
-    printed, code = run(start(tmp_path, url, kind, revision, **more))
-    assert code == 0, printed
-    return printed
-
-
-def fetch_error(tmp_path: Path, url: str, kind: str = "dataset", revision: str = COMMIT, **more: str) -> str:
-    """Fetch in vain, and return the text of the EmbedTuneError."""
-    printed, code = run(start(tmp_path, url, kind, revision, **more))
-    assert code == 1, printed
-    return printed
-
-
-def run(process: subprocess.Popen[str]) -> tuple[str, int]:
-    out, err = process.communicate(timeout=30)
-    assert "Traceback" not in err, err
-    return out.strip(), process.returncode
-
-
-def files_below(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def blob(tmp_path: Path, content: bytes, suffix: str = "") -> Path:
-    folder = tmp_path / "hf" / "hub" / "datasets--Shitao--MLDR" / "blobs"
-    return folder / (hashlib.sha256(content).hexdigest() + suffix)
 
 
 @pytest.mark.parametrize("kind", ["dataset", "model"])
@@ -289,22 +226,52 @@ def test_without_a_network_the_error_comes_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - started < 8
     assert error == (
         f"Shitao/MLDR@{COMMIT}: the hub at {url} cannot be reached or broke off (ConnectError: [Errno 111] Connection "
-        "refused); check the network and the proxy, or set HF_ENDPOINT to a mirror; what has arrived is kept, and the "
-        "next run goes on from there"
+        "refused); check the network and the proxy, set HF_ENDPOINT to another mirror, or download it elsewhere and "
+        "write `source: local` and `path`; HF_HUB_OFFLINE=1 uses what Hugging Face's cache has; what has arrived is "
+        "kept, and the next run goes on from there"
     )
 
 
 def test_an_endpoint_that_is_no_url(tmp_path: Path) -> None:
     error = fetch_error(tmp_path, "mirror.example")
-    assert "the hub at mirror.example cannot be reached" in error and "set HF_ENDPOINT to a mirror" in error
+    assert "the hub at mirror.example cannot be reached" in error and "set HF_ENDPOINT to another mirror" in error
 
 
-def test_offline_mode_is_named(tmp_path: Path, hub: LoopbackHub) -> None:
+def test_offline_without_the_files_says_what_to_do(tmp_path: Path, hub: LoopbackHub) -> None:
     assert fetch_error(tmp_path, hub.url, HF_HUB_OFFLINE="1") == (
-        f"Shitao/MLDR@{COMMIT}: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, which forbids downloads; "
-        "unset it, or use local files"
+        f"Shitao/MLDR@{COMMIT}: HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is set, and "
+        f"{tmp_path}/hf/hub/datasets--Shitao--MLDR has no files of this revision; unset it, fetch the files before "
+        "with `hf download`, or write `source: local` and `path`"
     )
     assert hub.requests == []
+
+
+def test_offline_the_cache_is_read_and_verified(tmp_path: Path, hub: LoopbackHub) -> None:
+    fetch(tmp_path, hub.url, revision="main")
+    asked = len(hub.requests)
+    assert fetch(tmp_path, hub.url, revision="main", HF_HUB_OFFLINE="1") == COMMIT
+    assert files_below(tmp_path / "out") == MLDR
+    blob(tmp_path, MLDR[CORPUS]).write_bytes(b"bit rot")
+    assert f"{CORPUS} has the checksum" in fetch_error(tmp_path, hub.url, HF_HUB_OFFLINE="1")
+    lacks = fetch_error(tmp_path, hub.url, HF_HUB_OFFLINE="1")
+    assert f"no {CORPUS}" in lacks and "HF_HUB_OFFLINE" in lacks
+    assert len(hub.requests) == asked, "nothing was asked of the hub"
+
+
+def test_offline_what_hf_download_has_fetched_is_found(tmp_path: Path, hub: LoopbackHub) -> None:
+    """It keeps the whole listing, so that a file that was not fetched is known to be missing."""
+    env = {
+        "PATH": os.environ["PATH"],
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    command = ["hf", "download", NAMES["model"], "--revision", "main", "--exclude", "vocab.txt"]
+    subprocess.run(command, env=env, check=True, timeout=30, capture_output=True)
+    assert "lacks vocab.txt; unset it" in fetch_error(tmp_path, hub.url, "model", "main", HF_HUB_OFFLINE="1")
+    subprocess.run(command[:-2], env=env, check=True, timeout=30, capture_output=True)
+    assert fetch(tmp_path, hub.url, "model", "main", HF_HUB_OFFLINE="1") == COMMIT
+    assert files_below(tmp_path / "out") == MODEL
 
 
 def test_a_hub_that_fails(tmp_path: Path, hub: LoopbackHub) -> None:
@@ -337,7 +304,8 @@ def test_two_downloads_of_one_file_do_not_mix(tmp_path: Path, hub: LoopbackHub) 
     finally:
         first.kill()
         first.communicate()
-    assert error == f"Shitao/MLDR@{COMMIT}: another process is downloading {TRAIN}; wait for it, then run again"
+    assert error.startswith(f"Shitao/MLDR@{COMMIT}: another process is downloading {TRAIN} (")
+    assert f": process {first.pid} is still writing it; wait for that process to end" in error
 
 
 def test_checksums_are_those_of_git_and_sha256(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from embedtune.core.errors import EmbedTuneError
-from embedtune.data.hub import choose_mldr_files, choose_model_files
+from embedtune.data.hub.choosing import choose_mldr_files, choose_model_files
 
 BASE = ["config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"]
 MODULES = ["modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling/config.json"]

@@ -1,0 +1,1 @@
+"""The Hugging Face hub: listing a repository, downloading its files, and Hugging Face's cache on this machine."""
