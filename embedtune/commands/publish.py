@@ -67,7 +67,9 @@ def publish(repository: str, *, private: bool, message: str) -> str:
 def check_gate() -> None:
     """Raise EmbedTuneError unless the released model passed the gate, under the rules that params.yaml has now."""
     found, params = json_files.read_json(RELEASE / VERDICT.name), load_params()
-    asked = {name: [round(rule.min_gain, 6), round(rule.confidence, 6)] for name, rule in params.gate.items()}
+    asked = {
+        n: [json_files.rounded(rule.min_gain), json_files.rounded(rule.confidence)] for n, rule in params.gate.items()
+    }
     judged = {name: [rule["min_gain"], rule["confidence"]] for name, rule in found["rules"].items()}
     release = params.release
     if (release.system, release.baseline, asked) != (found["system"], found["baseline"], judged):

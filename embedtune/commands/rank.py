@@ -62,7 +62,8 @@ def table(found: list[Answer], calibration: dict[str, Any]) -> str:
         lines.append(f"     {textwrap.shorten(one.passage, SHOWN, placeholder='…')}")
     if found and "method" in calibration:
         likely = float(probability(calibration, np.array([found[0].score]))[0])
-        lines.append(f"The first document is right with a probability of {likely:.2f}, by its score (learned on dev).")
+        by = f"whatever its score, since {calibration['flat']}" if "flat" in calibration else "by its score"
+        lines.append(f"The first document is right with a probability of {likely:.2f}, {by} (learned on dev).")
     return "\n".join(lines) if found else "nothing was found"
 
 

@@ -192,6 +192,8 @@ def _scores(calibration: Mapping[str, Any], calibrated: Mapping[str, Any], facts
             f" On {calibrated['questions']} {facts.split} questions its expected calibration error is "
             f"{calibrated['expected_calibration_error']:.3f}."
         )
+    if "flat" in calibration:
+        lines[0] += f" It is the same for every score, since {calibration['flat']}."
     wanted = f"{100 * calibration['precision_wanted']:g} %"
     if calibration["threshold"] is None:
         return [*lines, f"No score gave a precision of {wanted} on dev."]
