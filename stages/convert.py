@@ -34,6 +34,8 @@ def main() -> None:
         bad_rows = BadRows(set_aside, renamed=(str(raw), str(original)))
         layout = open_layout(raw, layout_format, language, bad_rows)
         questions, counts = convert(layout, CorpusWriter(corpus_file), bad_rows)
+        if not bad_rows.count:
+            skipped.write(b"\n")  # a blank line, which is no row: DVC warns of an output without a byte
         shares = params.dataset.split_shares.model_dump()
         splits, split_counts = complete_splits(
             questions, shares, params.dataset.dev_queries, params.dataset.seed, params.dataset.split_by

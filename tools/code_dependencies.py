@@ -18,7 +18,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DVC_YAML = ROOT / "dvc.yaml"
 BY_FILE = {"download", "base_model", "reranker", "segment", "encode", "index", "mine", "train"}
-WORDING = {"embedtune/core/cli.py", "embedtune/core/errors.py", "embedtune/core/progress.py", "stages/running.py"}
+WORDING = {
+    *("embedtune/core/cli.py", "embedtune/core/errors.py", "embedtune/core/progress.py", "embedtune/core/visible.py"),
+    "stages/running.py",
+}
 COLUMNS = 118
 CODE_LINE = re.compile(r"^ +(?:embedtune|stages)/.*\n", re.MULTILINE)
 STAGE = re.compile(r"^  (\w+):\n(?:    .*\n|\n)+", re.MULTILINE)
