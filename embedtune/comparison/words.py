@@ -68,7 +68,7 @@ def _relation(system: str, baseline: str, row: Mapping[str, Any]) -> str:
             f"it is not sure that {system} is {seems} than {baseline} (the interval of this comparison alone leaves 0 "
             "out; p, corrected for the number of comparisons, allows for chance)"
         )
-    return f"no difference between {system} and {baseline} can be told from these questions"
+    return f"no difference between {system} and {baseline} can be told"
 
 
 def rivals(

@@ -9,8 +9,9 @@ import yaml
 from dvc.parsing import DataResolver
 from dvc.repo import Repo
 
-from embedtune.config.leftovers import leftovers, remove
+from embedtune.config.leftovers import BY_CUTOFF, leftovers, remove
 from embedtune.config.paths import mining_metrics, training_metrics
+from embedtune.evaluation import results
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,6 +65,10 @@ def test_what_a_renamed_round_left_is_found_whole_and_nothing_else(project: Path
         project / "metrics/plots/mixing/mixed.csv"
     }
     assert leftovers(["legal", "fused"]) == []
+
+
+def test_a_systems_plots_are_known_by_the_file_that_evaluation_writes() -> None:
+    assert BY_CUTOFF == results.BY_CUTOFF
 
 
 def test_of_a_project_without_results_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
