@@ -108,6 +108,11 @@ def test_of_data_and_models_of_ones_own_nothing_is_linked(base: Path) -> None:
             {"questions": 9, "expected_calibration_error": 0.1, "answered": 0.0, "precision": None},
             "0 % of questions had one, and none was answered.",
         ),
+        (
+            LEARNED | {"threshold": 0.9, "flat": "of 99 dev questions all had a right first document"},
+            {"questions": 0},
+            "It is the same for every score, since of 99 dev questions all had a right first document.",
+        ),
         (LEARNED | {"threshold": 0.9}, {"questions": 0}, "93 % of cases on dev (at least 90 % was asked for)."),
         (
             LEARNED | {"threshold": 0.9, "best_passages": 3},

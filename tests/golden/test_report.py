@@ -298,6 +298,7 @@ def test_the_first_screen_says_what_was_found_of_what_and_what_to_do() -> None:
         "ndcg@10 is 1 where the relevant documents of a question stand first",
     ):
         assert said in text, said
+    assert "Every score means the same probability, since of 30 dev questions all had a right first document." in html
     ids = set(re.findall(r'\bid="([^"]+)"', html))
     assert set(re.findall(r'<a href="#([^"]+)"', html)) <= ids
     contents = re.findall(r'<a href="#([^"]+)"', html[html.index("<nav") : html.index("</nav>")])

@@ -14,12 +14,14 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
+from embedtune.commands import rank
 from embedtune.commands.compare import changed_questions
 from embedtune.core import cli
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.visible import json_text, one_line, visible
 from embedtune.evaluation.per_query import read_scores, read_slices, write_by_query
 from embedtune.mining.mined_rows import sample_text
+from embedtune.retrieval.answers import Answer
 
 HOSTILE = "a\x1b[2J\x1b]0;title\x07b\r\x9b31mc\u202egnp\ud800"
 
@@ -50,6 +52,19 @@ def test_compare_lists_a_question_on_one_line() -> None:
     scores = [pd.Series([value, 0.5], index=["q1", "q2"], name="ndcg@10") for value in (0.0, 1.0)]
     told = changed_questions(*scores, {"q1": "what\n is\x1b[2J it"}, 3)
     assert told.splitlines()[1] == r"  0.0000 -> 1.0000  q1  what is\x1b[2J it"
+
+
+def test_rank_shows_passages_on_a_line_and_says_where_scores_tell_nothing() -> None:
+    calibration = {"method": "platt", "scale": 0.0, "shift": 0.0}
+    found = [Answer("d1", 0.5, "what\n is\x1b[2J it")]
+    assert rank.table(found, calibration).splitlines()[1:] == [
+        r"     what is\x1b[2J it",
+        "The first document is right with a probability of 0.50, by its score (learned on dev).",
+    ]
+    flat = rank.table(found, calibration | {"flat": "of 40 dev questions none had a right first document"})
+    assert (
+        "0.50, whatever its score, since of 40 dev questions none had a right first document (learned on dev)" in flat
+    )
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
