@@ -7,9 +7,9 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
-BIN := $(CURDIR)/$(VENV)/bin
+BIN := $(VENV)/bin
 HARDWARE := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
-export PATH := $(BIN):$(PATH)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: setup repro profile report gate test lint format bench clean
 
@@ -28,7 +28,8 @@ repro: setup profile
 	@rm -f metrics/report.html
 	dvc repro
 	@test -f metrics/report.html || python -m stages.report
-	@echo 'the report: metrics/report.html'
+	@printf '%s\n' '' 'the report:  metrics/report.html' \
+		'the model:   models/release (README.md there is its card)' 'the metrics: metrics/summary.json, and the others of metrics/'
 
 profile: setup
 ifdef PROFILE

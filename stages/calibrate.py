@@ -41,6 +41,11 @@ def main() -> None:
         with files.atomic_file(path) as partial:
             curve.round(6).to_csv(partial, index=False)
     cli.say(f"calibrate: {outcome(found, split, params.calibrate.precision)}")
+    if "flat" in found.learned:
+        cli.say(
+            f"calibrate: warning: every score means the same probability, since {found.learned['flat']}; dev questions "
+            "that are harder for the system would tell scores apart"
+        )
 
 
 def first_documents(name: str, split: str, ids: list[str]) -> Top1:

@@ -4,6 +4,7 @@ from embedtune.comparison.comparison import compare
 from embedtune.comparison.rounds import rounds_table
 from embedtune.comparison.significance import Resampling
 from embedtune.config import paths
+from embedtune.config.leftovers import leftovers, remove
 from embedtune.config.reading import load_params
 from embedtune.core import cli, json_files
 from embedtune.evaluation.per_query import read_scores
@@ -12,8 +13,11 @@ from stages.running import run
 
 
 def main() -> None:
-    """Write metrics/comparison.json and metrics/rounds.json."""
+    """Write metrics/comparison.json and metrics/rounds.json, and remove what systems that are gone left in metrics/."""
     params = load_params()
+    for path in leftovers([*params.rounds, *params.mixtures, *params.fusions]):
+        remove(path)
+        cli.say(f"compare: removed {path}, which is of no system that {paths.PARAMS} has now; git has its last version")
     scores = {name: read_scores(paths.run(name) / PER_QUERY) for name in params.systems}
     resampling = Resampling(params.compare.confidence, params.compare.resamples, params.compare.seed)
     comparison = compare(scores, params.release.baseline, params.release.system, resampling, params.compare.measures)

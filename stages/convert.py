@@ -41,6 +41,8 @@ def main() -> None:
         bad_rows, corpus = BadRows(set_aside, renamed=(str(raw), str(original))), CorpusWriter(corpus_file)
         layout = open_layout(raw, layout_format, language, bad_rows)
         questions, counts = convert(layout, corpus, bad_rows)
+        if not bad_rows.count:
+            skipped.write(b"\n")  # a blank line, which is no row: DVC warns of an output without a byte
         equals = equal_documents(corpus.fingerprints)
         if dataset.judge_equal_documents_alike:
             judge_alike((query for queries in questions.values() for query in queries), equals)

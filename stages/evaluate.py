@@ -1,6 +1,5 @@
 """evaluate: search with one model's embeddings and measure the rankings (`python -m stages.evaluate base`)."""
 
-import sys
 from dataclasses import replace
 
 from embedtune.config import paths
@@ -8,20 +7,20 @@ from embedtune.config.reading import load_params
 from embedtune.core import cli, json_files
 from embedtune.data.passages import open_passages
 from embedtune.evaluation.cut_widths import cut_means
-from embedtune.evaluation.evaluate import DEV, evaluate, read_asked
+from embedtune.evaluation.evaluate import DEV, evaluate, figures, read_asked
 from embedtune.evaluation.first_passages import first_passage_means
 from embedtune.evaluation.per_query import read_slices
 from embedtune.models.vector_store import open_store
 from embedtune.retrieval.indexes import index_recall, open_index
 from embedtune.retrieval.searcher import DenseSearcher, stored_vectors
 from embedtune.retrieval.system import describe_dense
-from stages.running import run
+from stages.running import name_given, run
 
 
 def main() -> None:
     """Write data/runs/<name>, metrics/<name>.json and metrics/plots/<name>."""
     params = load_params()
-    name = sys.argv[1]
+    name = name_given()
     split, cutoffs, search = params.evaluate.split, sorted(set(params.evaluate.cutoffs)), params.evaluate.index_search
     queries = read_asked(paths.QUERIES, paths.QRELS, split)
     store, passages = open_store(paths.embeddings(name)), open_passages(paths.PASSAGES)
@@ -57,8 +56,8 @@ def main() -> None:
         best_passages,
     )
     json_files.write_json(paths.metrics(name), means)
-    asked, documents = len(queries[split]), len(passages.document_ids)
-    cli.say(f"evaluate: wrote {paths.metrics(name)} ({asked} {split} queries, {documents} documents)")
+    told, documents = figures(means, len(queries[split]), split), len(passages.document_ids)
+    cli.say(f"evaluate: {name}: {told}, among {documents} documents; wrote {paths.metrics(name)}")
 
 
 if __name__ == "__main__":

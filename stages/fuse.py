@@ -1,6 +1,5 @@
 """fuse: fuse a model's rankings with BM25's and measure the fusion (`python -m stages.fuse hybrid_scores`)."""
 
-import sys
 from typing import Any
 
 from embedtune.config import paths
@@ -9,19 +8,19 @@ from embedtune.config.schema import BM25
 from embedtune.core import cli, json_files
 from embedtune.data.corpus import Query
 from embedtune.data.passages import open_passages
-from embedtune.evaluation.evaluate import DEV, evaluate, read_asked
+from embedtune.evaluation.evaluate import DEV, evaluate, figures, read_asked
 from embedtune.evaluation.fusion_weight import best_weight
 from embedtune.evaluation.per_query import read_slices
 from embedtune.retrieval.rankings import read_rankings
 from embedtune.retrieval.searcher import FusedSearcher, StoredSearcher
 from embedtune.retrieval.system import SYSTEM, describe_fused, fuse_of
-from stages.running import run
+from stages.running import name_given, run
 
 
 def main() -> None:
     """Write data/runs/<fusion>, metrics/<fusion>.json and metrics/plots/<fusion>."""
     params = load_params()
-    name = sys.argv[1]
+    name = name_given(params.fusions)
     fusion, depth, split = params.fusions[name], params.evaluate.depth, params.evaluate.split
     queries, ids = read_asked(paths.QUERIES, paths.QRELS, split), open_passages(paths.PASSAGES).document_ids
     dense, lexical = (stored(system, queries, ids) for system in (fusion.dense, BM25))
@@ -50,7 +49,8 @@ def main() -> None:
         means["dense_weight"] = how["weight"]
     json_files.write_json(paths.metrics(name), means)
     told = f"by scores, of which {fusion.dense}'s weigh {how['weight']:g}" if "weight" in how else "by ranks"
-    cli.say(f"fuse: wrote {paths.metrics(name)} ({fusion.dense} and BM25, {told})")
+    measured = figures(means, len(queries[split]), split)
+    cli.say(f"fuse: {name}: {measured}; wrote {paths.metrics(name)} ({fusion.dense} and BM25, {told})")
 
 
 def stored(system: str, queries: dict[str, list[Query]], ids: list[str]) -> StoredSearcher:

@@ -2,6 +2,7 @@
 
 from embedtune.comparison.gate import Rule, failures, judge
 from embedtune.comparison.significance import Resampling
+from embedtune.comparison.words import caveat
 from embedtune.config import paths
 from embedtune.config.places import located_rules
 from embedtune.config.reading import load_params
@@ -19,10 +20,12 @@ def main() -> None:
     resampling = Resampling(params.compare.confidence, params.compare.resamples, params.compare.seed)
     rules = {name: Rule(rule.min_gain, rule.confidence) for name, rule in params.gate.items()}
     choice = json_files.read_json(paths.CHOICE)
-    found = judge(rules, choice, system, baseline, read_slices(paths.SLICES), resampling)
+    split = params.evaluate.split
+    found = judge(rules, choice, system, baseline, read_slices(paths.SLICES), resampling, split)
     json_files.write_json(paths.VERDICT, found)
     reasons = [] if found["passed"] else [found["choice"], *located_rules(failures(found))]
-    cli.say("\n  ".join([f"gate: {'open' if found['passed'] else 'shut'} ({paths.VERDICT})", *reasons]))
+    warning = [f"evaluate.split: {split}: {caveat(split)}"] if caveat(split) else []
+    cli.say("\n  ".join([f"gate: {'open' if found['passed'] else 'shut'} ({paths.VERDICT})", *reasons, *warning]))
 
 
 if __name__ == "__main__":

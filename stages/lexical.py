@@ -7,7 +7,7 @@ from embedtune.config.reading import load_params
 from embedtune.config.schema import BM25
 from embedtune.core import cli, files, json_files
 from embedtune.data.corpus import read_corpus
-from embedtune.evaluation.evaluate import evaluate, read_asked
+from embedtune.evaluation.evaluate import evaluate, figures, read_asked
 from embedtune.evaluation.per_query import read_slices
 from embedtune.retrieval.bm25 import open_bm25, write_index
 from embedtune.retrieval.searcher import LexicalSearcher
@@ -37,7 +37,8 @@ def main() -> None:
         plots=paths.plots(BM25),
     )
     json_files.write_json(paths.metrics(BM25), means)
-    cli.say(f"lexical: wrote {paths.metrics(BM25)} ({len(queries[split])} {split} queries, {len(ids)} documents)")
+    told = figures(means, len(queries[split]), split)
+    cli.say(f"lexical: {BM25}: {told}, among {len(ids)} documents; wrote {paths.metrics(BM25)}")
 
 
 def texts(ids: list[str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from embedtune.comparison.card import Facts, Results, card
 from embedtune.comparison.choice import sentence
 from embedtune.comparison.release import file_hashes, name_base_of_adapter, training_history, write_release
+from embedtune.comparison.words import findings
 from embedtune.config import paths
 from embedtune.config.reading import load_params
 from embedtune.config.schema import BASE, Params
@@ -35,6 +36,7 @@ def main() -> None:
         system={measure: comparison[measure][system] for measure in gains},
         intervals=comparison["intervals"][system],
         gains=gains,
+        findings=findings(comparison, system, baseline, chosen, params.evaluate.split, params.compare.confidence),
         calibration=json_files.read_json(paths.CALIBRATION),
         calibrated=json_files.read_json(paths.CALIBRATION_METRICS),
     )

@@ -13,14 +13,16 @@ from embedtune.comparison.report.charts import series_styles
 from embedtune.comparison.report.content import (
     FEW,
     charts_of,
+    contents_of,
     read_plots,
     summary_content,
+    systems_chart,
     trained_documents,
-    with_signs,
 )
 from embedtune.comparison.report.findings import Collection, changed_questions, open_system, score_histograms
 from embedtune.comparison.report.render import page, summary
 from embedtune.comparison.summary import run_summary
+from embedtune.comparison.words import with_signs
 from embedtune.compute.costs import cost_of
 from embedtune.config import paths
 from embedtune.config.places import located_rules
@@ -35,7 +37,7 @@ from stages.running import run
 
 
 def main() -> None:
-    """Write metrics/report.html, metrics/report.md and metrics/summary.json, and print the comparison."""
+    """Write metrics/report.html, metrics/report.md and metrics/summary.json, and print what was found."""
     params = load_params()
     verdict, counts = json_files.read_json(paths.VERDICT), json_files.read_json(paths.DATA_COUNTS)
     comparison, split = json_files.read_json(paths.COMPARISON), params.evaluate.split
@@ -43,6 +45,11 @@ def main() -> None:
     content: dict[str, Any] = summary_content(comparison, params.compare.confidence, verdict, stopped)
     content |= {"split": split, "questions": f"{counts[f'{split}_queries']:,}"}
     content |= {"documents_trained": trained_documents(counts, split)}
+    run_facts = what_was_run(params)
+    content |= {
+        "data_used": f"{run_facts['data']}, {counts['documents']:,} documents",
+        "base_model": run_facts["base model"],
+    }
     with files.atomic_file(paths.REPORT_SUMMARY) as partial:
         partial.write_text(summary(content), encoding="utf-8")
     system, baseline = (json_files.read_json(paths.metrics(verdict[role])) for role in ("system", "baseline"))
@@ -51,16 +58,22 @@ def main() -> None:
     change = with_signs(forgetting.get("change", {}), params.compare.confidence)
     content |= details(params, shown_measure(content["measures"])) | {
         "few": FEW,
-        "run": what_was_run(params),
+        "run": run_facts,
         "data": counts,
         "scores": json_files.read_json(paths.CALIBRATION_METRICS),
         "forgetting": forgetting | {"change": change},
+        "kinds": {name: kind_of(name, params) for name in params.systems},
         "params": paths.PARAMS.read_text(encoding="utf-8"),
     }
+    content |= {"contents": contents_of(content), "systems_chart": systems_chart(content, content["styles"])}
     with files.atomic_file(paths.REPORT_PAGE) as partial:
         partial.write_text(page(content), encoding="utf-8")
     print(table(comparison, verdict["baseline"], verdict["system"], f"{split} ({paths.COMPARISON})"), flush=True)
     print(verdict["choice"])
+    for sentence in (f"On {content['questions']} {split} questions, {content['headline']}", *content["rivals"]):
+        print(sentence)
+    if content["caveat"]:
+        print(content["caveat"])
     if verdict["rules"]:
         print("\n  ".join([f"gate: {'open' if verdict['passed'] else 'shut'} ({paths.VERDICT})", *stopped]))
     cli.say(f"report: wrote {paths.REPORT_PAGE} and {paths.REPORT_SUMMARY}")
@@ -95,14 +108,30 @@ def details(params: Params, measure: str) -> dict[str, Any]:
     before, after = (read_scores(paths.run(name) / PER_QUERY)[measure] for name in judged)
     charts = list(charts_of(plots, histograms, mixed, series_styles(models, beside), measure))
     last = next((name for name in reversed(judged) if name in models), models[-1] if models else "")
-    return {"charts": charts} | changed_questions(systems, runs, before, after, last, collection)
+    return {"charts": charts, "styles": series_styles(models, beside)} | changed_questions(
+        systems, runs, before, after, last, collection
+    )
+
+
+def kind_of(name: str, params: Params) -> str:
+    """What a system is, in a few words."""
+    if name in params.rounds:
+        return f"the model that was tuned from {params.rounds[name].start}"
+    if name in params.mixtures:
+        return f"a mixture of {params.mixtures[name].model}'s weights with the base model's"
+    if name in params.fusions:
+        fusion = params.fusions[name]
+        return f"the results of {fusion.dense} and of the search by words, fused by their {fusion.by}"
+    return "a search by words, without a model" if name == BM25 else "the base model, before it was tuned"
 
 
 def what_was_run(params: Params) -> dict[str, str]:
     """The provenance of the results: revision, data, models, library versions, training time and hardware."""
+    hub_model = "/" in params.model.name
     found = {
+        "report written": provenance.now(),
         "git revision": provenance.revision(),
-        "base model": f"{params.model.name}, {params.model.revision}",
+        "base model": f"{params.model.name}, {params.model.revision}" if hub_model else params.model.name,
         "data": params.dataset.source,
     }
     if params.dataset.source == "mldr":

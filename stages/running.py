@@ -1,6 +1,7 @@
-"""What all stages share: error messages that name keys of params.yaml, and the list of a stage's code files."""
+"""What all stages share: error messages that name keys of params.yaml, a stage's argument, and its code files."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import yaml
@@ -33,6 +34,20 @@ def run(main: Callable[[], None], *sections: str) -> None:
 def in_words(text: str, *sections: str) -> str:
     """The text with each parameter in backticks replaced by its key path, searched first in `sections`."""
     return in_words_of_params(EmbedTuneError(text), sections)
+
+
+def name_given(known: Collection[str] = ()) -> str:
+    """The name that the stage is called with, such as `base`; one of `known`, if any are given.
+
+    Raises EmbedTuneError if none or several are given, or an unknown one.
+    """
+    command, names = f"python -m stages.{Path(sys.argv[0]).stem}", sys.argv[1:]
+    expected = f"one of {', '.join(known)}" if known else "a name, such as base"
+    if len(names) != 1:
+        raise EmbedTuneError(f"{command}: expected {expected}, got {' '.join(names) or 'nothing'}")
+    if known and names[0] not in known:
+        raise EmbedTuneError(f"{command}: expected {expected}, as {paths.PARAMS} defines them, got {names[0]}")
+    return names[0]
 
 
 def code_of(stage: str) -> list[Path]:

@@ -4,6 +4,7 @@ from embedtune.config import paths
 from embedtune.config.reading import load_params
 from embedtune.core import cli, files
 from embedtune.data.corpus import read_queries
+from embedtune.evaluation.per_query import QUERY_ID, write_by_query
 from embedtune.evaluation.slices import slices
 from stages.running import run
 
@@ -14,7 +15,7 @@ def main() -> None:
     queries = read_queries(paths.QUERIES, paths.QRELS, params.evaluate.split)
     table = slices(queries, paths.CORPUS, params.lexical.tokenizer)
     with files.atomic_file(paths.SLICES) as partial:
-        table.to_csv(partial, index=False)
+        write_by_query(table.set_index(QUERY_ID), partial)
     cli.say(f"slices: wrote the groups of {len(queries)} {params.evaluate.split} questions to data/slices.csv")
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import shutil
-import sys
 from pathlib import Path
 
 from embedtune.compute import distributed
@@ -40,7 +39,7 @@ from embedtune.training.outcome import warnings
 from embedtune.training.records import cost, summary, write_records
 from embedtune.training.temperature import far_from_fitted, temperature_of
 from embedtune.training.training_data import TrainingSet, read_training_set
-from stages.running import code_of, in_words, run
+from stages.running import code_of, in_words, name_given, run
 
 DEV = [paths.QUERIES / "dev.jsonl", paths.QRELS / "dev.tsv", paths.DEV_POOL, paths.embeddings(BASE) / STORE]
 
@@ -48,7 +47,7 @@ DEV = [paths.QUERIES / "dev.jsonl", paths.QRELS / "dev.tsv", paths.DEV_POOL, pat
 def main() -> None:
     """Write models/<round>, metrics/training/<round>.json and the loss curve."""
     params = load_params()
-    name = sys.argv[1]
+    name = name_given(params.rounds)
     base = paths.model(params.rounds[name].start)
     processes = distributed.processes_per_node(params.train.nproc_per_node)
     if not distributed.is_launched() and (processes > 1 or distributed.several_nodes()):

@@ -20,7 +20,7 @@ DVC_YAML = ROOT / "dvc.yaml"
 BY_FILE = {"download", "base_model", "reranker", "segment", "check", "encode", "index", "mine", "train"}
 RESULTS = {"embedtune/config/recipe.py", "embedtune/config/data_checks.py"}  # of config, these change outputs
 WORDING = {
-    *("embedtune/core/cli.py", "embedtune/core/errors.py", "embedtune/core/progress.py"),
+    *("embedtune/core/cli.py", "embedtune/core/errors.py", "embedtune/core/progress.py", "embedtune/core/visible.py"),
     *("embedtune/data/hub/errors.py", "stages/running.py"),
 }
 COLUMNS = 118

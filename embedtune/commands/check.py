@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from embedtune.commands.freshness import check_fresh
+from embedtune.commands.repository import check_repository
 from embedtune.config import paths
 from embedtune.config.reading import load_params
 from embedtune.core import cli, json_files
@@ -35,6 +36,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--results-of", metavar="STAGE", help="also whether `dvc repro STAGE` would run nothing")
     given = parser.parse_args(arguments)
     params = load_params(given.file)
+    check_repository()
     problems = Problems()  # DVC's own error for a missing dependency names no key of params.yaml; at a pipe it waits
     for key, dependency in (
         ("dataset.path", params.dataset.path),

@@ -15,7 +15,6 @@ The scores of each question at a revision are read from DVC's cache.
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 import orjson
@@ -24,10 +23,13 @@ import pandas as pd
 from embedtune.commands.revisions import check_same_data, scores_at, text_at, what_was_run
 from embedtune.commands.seed_pool import pool_seeds, seeds_table
 from embedtune.comparison.significance import Resampling, paired_differences
+from embedtune.comparison.words import caveat
 from embedtune.config import paths
 from embedtune.config.reading import load_params
 from embedtune.config.schema import Params
+from embedtune.core import cli
 from embedtune.core.errors import EmbedTuneError
+from embedtune.core.visible import json_text, one_line
 from embedtune.evaluation.per_query import most_changed, shown_measure
 
 
@@ -53,15 +55,15 @@ def compare_revisions(systems: dict[str, str], split: str, resampling: Resamplin
     return {"questions": len(scores[first]), "measures": measures, "scores": scores}
 
 
-def table(found: dict[str, Any], systems: dict[str, str], confidence: float) -> str:
-    """The result of `compare_revisions` as a table for the terminal."""
+def table(found: dict[str, Any], systems: dict[str, str], split: str, confidence: float) -> str:
+    """The result of `compare_revisions` on the questions of `split` as a table for the terminal."""
     first, second = systems
     width = max(len(measure) for measure in found["measures"])
     columns = [max(8, len(first)), max(8, len(second))]
     named = [f"{system} of {revision}" for revision, system in systems.items()]
     lines = [
         f"{systems[first] if len(set(systems.values())) == 1 else ' against '.join(named)}, "
-        f"{found['questions']} questions",
+        f"{found['questions']} {split} questions",
         f"{'':{width}}  {first:>{columns[0]}}  {second:>{columns[1]}}  {'change':>8}  {'interval':>18}  {'p':>7}  "
         f"{'could be shown':>14}  better / worse / equal",
     ]
@@ -76,6 +78,7 @@ def table(found: dict[str, Any], systems: dict[str, str], confidence: float) -> 
         f"Intervals hold the truth {100 * confidence:g}% of the time; p: how often chance alone gives a difference as "
         "great; could be shown: the true difference that so many questions reveal four times out of five."
     )
+    lines += [caveat(split)] if caveat(split) else []
     return "\n".join(lines)
 
 
@@ -85,7 +88,7 @@ def changed_questions(first: pd.Series, second: pd.Series, questions: dict[str, 
     lines = []
     for title, ids in ((f"gained most in {first.name}", gained), (f"lost most in {first.name}", lost)):
         lines.append(f"{title}:" if ids else f"{title}: none")
-        lines += [f"  {first[q]:.4f} -> {second[q]:.4f}  {q}  {questions.get(q, '')}" for q in ids]
+        lines += [f"  {first[q]:.4f} -> {second[q]:.4f}  {q}  {one_line(questions.get(q, ''))}" for q in ids]
     return "\n".join(lines)
 
 
@@ -104,7 +107,7 @@ def main(arguments: list[str]) -> None:
     params = load_params()
     if given.seeds:
         pool = pool_seeds(given.revisions, params.compare.confidence)
-        print(json.dumps(pool, indent=2) if given.json else seeds_table(pool, params.compare.confidence))
+        cli.show(json_text(pool) if given.json else seeds_table(pool, params.compare.confidence))
         return
     if len(given.revisions) != 2:
         raise EmbedTuneError(f"expected two revisions, or three and more with --seeds, got {len(given.revisions)}")
@@ -122,11 +125,11 @@ def compare_two(given: argparse.Namespace, params: Params) -> None:
     found = compare_revisions(systems, split, resampling)
     if given.json:
         scores = {revision: scored.to_dict(orient="index") for revision, scored in found["scores"].items()}
-        print(json.dumps({"systems": systems, **found, "scores": scores}, indent=2, ensure_ascii=False))
+        cli.show(json_text({"systems": systems, **found, "scores": scores}))
         return
-    print(table(found, systems, params.compare.confidence))
+    cli.show(table(found, systems, split, params.compare.confidence))
     measure = shown_measure(list(found["measures"]))
     rows = map(orjson.loads, text_at(second, paths.QUERIES / f"{split}.jsonl").splitlines())
     texts = {row["_id"]: row["text"] for row in rows}
     before, after = (found["scores"][revision][measure] for revision in given.revisions)
-    print(changed_questions(before, after, texts, given.questions))
+    cli.show(changed_questions(before, after, texts, given.questions))

@@ -9,11 +9,16 @@ import contextlib
 import io
 import logging
 
+from embedtune.commands.repository import check_repository
 from embedtune.core.errors import EmbedTuneError
 
 
 def check_fresh(stage: str) -> None:
-    """Raise EmbedTuneError if `stage` or a stage before it would run again; the error names the first of them."""
+    """Raise EmbedTuneError if `stage` or a stage before it would run again; the error names the first of them.
+
+    So it does if DVC can read the project's git repository or its dvc.lock no longer.
+    """
+    check_repository()
     from dvc.exceptions import DvcException, ReproductionError
     from dvc.repo import Repo
 

@@ -9,6 +9,7 @@ import argparse
 
 from embedtune.commands.freshness import check_fresh
 from embedtune.comparison.gate import failures
+from embedtune.comparison.words import caveat
 from embedtune.config import paths
 from embedtune.config.places import located_rules
 from embedtune.config.reading import load_params
@@ -30,4 +31,6 @@ def main(arguments: list[str]) -> None:
         reasons = [verdict["choice"], *located_rules(failures(verdict))]
         raise EmbedTuneError("the gate is shut:\n  " + "\n  ".join(reasons))
     print(verdict["choice"])
+    if caveat(verdict["split"]):
+        print(f"evaluate.split: {verdict['split']}: {caveat(verdict['split'])}")
     print(f"the gate is open: {len(params.gate)} of {len(params.gate)} rules are met")

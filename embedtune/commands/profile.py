@@ -11,7 +11,7 @@ import argparse
 
 from embedtune.config import paths
 from embedtune.config.profiles import applied_profiles, apply_profiles, edits_of, known_profiles
-from embedtune.core import files
+from embedtune.core import cli, files
 from embedtune.core.errors import EmbedTuneError
 
 
@@ -34,6 +34,6 @@ def main(arguments: list[str]) -> None:
         text = apply_profiles(text, given.names, paths.PROFILES, paths.PARAMS)
         with files.atomic_file(paths.PARAMS) as partial:
             partial.write_text(text, encoding="utf-8")
-    print(f"profiles: {' '.join(applied_profiles(text)) or 'none'}")
+    cli.show(f"profiles: {' '.join(applied_profiles(text)) or 'none'}")
     for key, value in edits_of(text, paths.PROFILES, paths.PARAMS).items():
-        print(f"edited: {'.'.join(key)}: {value!r}")
+        cli.show(f"edited: {'.'.join(key)}: {value!r}")

@@ -123,7 +123,10 @@ def check_gate() -> None:
         found = _Verdict.model_validate(json_files.read_json(path))
     except ValidationError as error:
         raise EmbedTuneError(f"{path}: is no verdict of the gate: {_first(error)}; run `dvc repro`") from error
-    asked = {name: [round(rule.min_gain, 6), round(rule.confidence, 6)] for name, rule in params.gate.items()}
+    asked = {
+        name: [json_files.rounded(rule.min_gain), json_files.rounded(rule.confidence)]
+        for name, rule in params.gate.items()
+    }
     judged = {name: [rule.min_gain, rule.confidence] for name, rule in found.rules.items()}
     release = params.release
     if (release.system, release.baseline, asked) != (found.system, found.baseline, judged):

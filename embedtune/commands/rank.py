@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ import numpy as np
 
 from embedtune.comparison.calibration import probability
 from embedtune.config import paths
-from embedtune.core import json_files
+from embedtune.core import cli, json_files
 from embedtune.core.errors import EmbedTuneError
+from embedtune.core.visible import json_text, one_line
 from embedtune.data.passages import open_passages
 from embedtune.retrieval.answers import Answer, answer
 from embedtune.retrieval.dense import Vectors
@@ -59,10 +59,11 @@ def table(found: list[Answer], calibration: dict[str, Any]) -> str:
     lines = []
     for rank, one in enumerate(found, start=1):
         lines.append(f"{rank:>3}  {one.score:.4f}  {one.document}")
-        lines.append(f"     {textwrap.shorten(one.passage, SHOWN, placeholder='…')}")
+        lines.append(f"     {textwrap.shorten(one_line(one.passage), SHOWN, placeholder='…')}")
     if found and "method" in calibration:
         likely = float(probability(calibration, np.array([found[0].score]))[0])
-        lines.append(f"The first document is right with a probability of {likely:.2f}, by its score (learned on dev).")
+        by = f"whatever its score, since {calibration['flat']}" if "flat" in calibration else "by its score"
+        lines.append(f"The first document is right with a probability of {likely:.2f}, {by} (learned on dev).")
     return "\n".join(lines) if found else "nothing was found"
 
 
@@ -84,6 +85,6 @@ def main(arguments: list[str]) -> None:
     found = answer(searcher, given.question, given.depth, open_passages(paths.PASSAGES), paths.CORPUS)
     if given.json:
         rows = [{"rank": rank, **vars(one)} for rank, one in enumerate(found, start=1)]
-        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        print(json_text(rows))
         return
-    print(table(found, json_files.read_json(paths.RELEASE / paths.CALIBRATION.name)))
+    cli.show(table(found, json_files.read_json(paths.RELEASE / paths.CALIBRATION.name)))

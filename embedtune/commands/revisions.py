@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
+from embedtune.commands.repository import locked_stages, project_in_git
 from embedtune.config import paths
-from embedtune.config.reading import parse_params
+from embedtune.config.reading import load_params, parse_params
+from embedtune.config.schema import defined_systems
 from embedtune.core.errors import EmbedTuneError
 from embedtune.evaluation.per_query import read_scores
 from embedtune.evaluation.results import PER_QUERY
@@ -21,28 +24,38 @@ WORKSPACE = "workspace"
 def text_at(revision: str, path: Path) -> str:
     """The text of a pipeline file at a git revision or DVC experiment, or in the workspace.
 
-    Raises EmbedTuneError if the revision does not exist, or there is no copy of the file.
+    Raises EmbedTuneError if there is no git repository, no such revision, or no copy of the file.
     """
     if revision == WORKSPACE:
         if not path.exists():
             raise EmbedTuneError(f"{path}: no such file; run `dvc repro`, or give another --system")
         return path.read_text(encoding="utf-8")
+    place = project_in_git() / path  # as of a revision, DVC takes paths from git's root
     import dvc.api
-    from dvc.exceptions import DvcException
     from dvc.scm import SCMError
-    from dvc_data.index import DataIndexError
 
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)
     try:
-        with dvc.api.open(str(path), rev=revision, encoding="utf-8") as file:
+        with dvc.api.open(str(place), rev=revision, encoding="utf-8") as file:
             text: str = file.read()
             return text
     except SCMError as error:
         raise EmbedTuneError(f"{revision}: no such git revision or DVC experiment ({error})") from error
-    except (DvcException, DataIndexError, FileNotFoundError) as error:
+    except ImportError as error:  # such as dvc-s3
         raise EmbedTuneError(
-            f"{path} cannot be read as of {revision}: {error}. If {revision} has it, get the file from your remote by "
-            f"`git checkout {revision} && dvc fetch`, or run it again by `dvc repro` there; or give another --system"
+            f"{path} is not in DVC's cache as of {revision}, and the remote cannot be asked: {error}; install it"
         ) from error
+    except Exception as error:  # DVC's own errors and those of any remote's client
+        raise EmbedTuneError(
+            f"{path} cannot be read as of {revision} ({_told(error)}). Results are in DVC's cache, not in git: "
+            f"get them from your remote by `git checkout {revision} && dvc fetch`, or make them again there by "
+            "`dvc repro`; or give another --system"
+        ) from error
+
+
+def _told(error: Exception) -> str:
+    """The error on one line: its text, or its name where it has none."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def what_was_run(revision: str) -> tuple[str, str]:
@@ -60,8 +73,8 @@ def check_same_data(revisions: Sequence[str], split: str) -> None:
     first = revisions[0]
     for other in revisions[1:]:
         for path in (paths.CORPUS, paths.QUERIES / f"{split}.jsonl", paths.QRELS / f"{split}.tsv"):
-            if path == paths.CORPUS:  # too large to read; its checksums are compared
-                same = locked_hash(first, path) == locked_hash(other, path)
+            if path == paths.CORPUS:  # it may be large; its checksums are compared
+                same = corpus_hash(first) == corpus_hash(other)
             else:
                 same = text_at(first, path) == text_at(other, path)
             if not same:
@@ -72,12 +85,20 @@ def check_same_data(revisions: Sequence[str], split: str) -> None:
 
 
 def scores_at(revision: str, system: str) -> pd.DataFrame:
-    """The per-query scores of a system at a revision."""
+    """The per-query scores of a system at a revision; in the workspace, of one that params.yaml defines now."""
+    if revision == WORKSPACE and system not in (known := defined_systems(load_params())):
+        raise EmbedTuneError(
+            f"{system}: no system of {paths.PARAMS} as it is now ({', '.join(known)}); what data/ has of it is of "
+            "another run. Name the revision that has it, or give another --system or --second-system"
+        )
     return read_scores(io.StringIO(text_at(revision, paths.run(system) / PER_QUERY)))
 
 
-def locked_hash(revision: str, path: Path) -> str | None:
-    """The MD5 checksum of an output in dvc.lock at a revision; None if dvc.lock does not list it."""
-    stages = yaml.safe_load(text_at(revision, paths.DVC_LOCK))["stages"].values()
-    outs = (out for stage in stages for out in stage.get("outs", []))
-    return next((out.get("md5") for out in outs if out["path"] == str(path)), None)
+def corpus_hash(revision: str) -> str | None:
+    """The MD5 checksum of data/corpus.jsonl: of the file itself in the workspace, if it is there, else by dvc.lock."""
+    if revision == WORKSPACE and paths.CORPUS.exists():
+        with paths.CORPUS.open("rb") as file:
+            return hashlib.file_digest(file, "md5").hexdigest()
+    stages = locked_stages(text_at(revision, paths.DVC_LOCK), f"{paths.DVC_LOCK} of {revision}")
+    outs = (out for stage in stages.values() for out in stage.get("outs", []))
+    return next((out.get("md5") for out in outs if out["path"] == str(paths.CORPUS)), None)

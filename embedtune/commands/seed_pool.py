@@ -10,13 +10,14 @@ import numpy as np
 from embedtune.commands.revisions import check_same_data, scores_at, text_at
 from embedtune.comparison.seeds import pooled
 from embedtune.comparison.significance import check_same_questions
+from embedtune.comparison.words import caveat
 from embedtune.config import paths
 from embedtune.config.reading import parse_params
 from embedtune.core.errors import EmbedTuneError
 
 
 def pool_seeds(revisions: Sequence[str], confidence: float) -> dict[str, Any]:
-    """{system, baseline, seeds, questions, measures: measure -> means and `pooled` statistics} of runs (see seeds.py).
+    """{system, baseline, seeds, split, questions, measures: measure -> means and `pooled` statistics (see seeds.py)}.
 
     Raises EmbedTuneError unless there are three runs or more, of the same data, that differ in train.seed alone.
     """
@@ -48,7 +49,8 @@ def pool_seeds(revisions: Sequence[str], confidence: float) -> dict[str, Any]:
         ours, theirs = (np.array([table[measure] for table in tables]) for tables in (system, baseline))
         means = {"baseline": float(theirs.mean()), "system": float(ours.mean())}
         measures[str(measure)] = means | pooled(ours - theirs, confidence)
-    return {**release, "seeds": list(seeds.values()), "questions": len(system[0]), "measures": measures}
+    found = {"seeds": list(seeds.values()), "split": split, "questions": len(system[0]), "measures": measures}
+    return {**release, **found}
 
 
 def seeds_table(found: dict[str, Any], confidence: float) -> str:
@@ -58,7 +60,7 @@ def seeds_table(found: dict[str, Any], confidence: float) -> str:
     columns = [max(8, len(baseline)), max(8, len(system))]
     lines = [
         f"{system} over {baseline}, {len(found['seeds'])} seeds ({', '.join(map(str, found['seeds']))}), "
-        f"{found['questions']} questions",
+        f"{found['questions']} {found['split']} questions",
         f"{'':{width}}  {baseline:>{columns[0]}}  {system:>{columns[1]}}  {'gain':>8}  {'over seeds':>10}  "
         f"{'interval':>18}",
     ]
@@ -72,4 +74,5 @@ def seeds_table(found: dict[str, Any], confidence: float) -> str:
         f"± is the standard deviation of the seeds' gains; intervals are of {100 * confidence:g}%, for other seeds and "
         "other questions."
     )
+    lines += [caveat(found["split"])] if caveat(found["split"]) else []
     return "\n".join(lines)

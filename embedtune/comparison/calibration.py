@@ -15,6 +15,7 @@ import pandas as pd
 import scipy.special
 from numpy.typing import NDArray
 
+from embedtune.core import json_files
 from embedtune.data.corpus import Query
 from embedtune.retrieval.rankings import Rankings
 
@@ -55,12 +56,15 @@ def fit(top1: Top1, method: str) -> dict[str, Any]:
     platt gives {method, scale, shift}; the probability is 1 / (1 + exp(-(scale * score + shift))). If the fitted scale
     is 0 or negative, it is set to 0, and the probability is the overall precision. isotonic gives
     {method, scores, probabilities}: the points of a piecewise linear curve. If all top documents are relevant, or none
-    is, both methods give a constant curve in the form of isotonic. `top1` must hold at least one question.
+    is, nothing can be learned about scores: both methods give one probability for all of them, (relevant + 1) /
+    (questions + 2), which is Platt's target and never certain. `why_flat` says so. `top1` must hold a question.
     """
-    lowest, highest = float(top1.scores.min()), float(top1.scores.max())
     if top1.right.all() or not top1.right.any():
-        share = float(top1.right[0])
-        return {"method": "isotonic", "scores": [lowest, highest], "probabilities": [share, share]}
+        share = float((top1.right.sum() + 1) / (len(top1.right) + 2))
+        if method == "platt":
+            return {"method": "platt", "scale": 0.0, "shift": float(scipy.special.logit(share))}
+        ends = [float(top1.scores.min()), float(top1.scores.max())]
+        return {"method": "isotonic", "scores": ends, "probabilities": [share, share]}
     if method == "isotonic":
         from sklearn.isotonic import IsotonicRegression
 
@@ -87,6 +91,18 @@ def probability(calibration: dict[str, Any], scores: NDArray[np.floating]) -> ND
     return result
 
 
+def why_flat(calibration: dict[str, Any], top1: Top1) -> str:
+    """Why a calibration of `fit`, on the same `top1`, gives every score the same probability; "" if it does not."""
+    if np.ptp(probability(calibration, top1.scores)) > 0:
+        return ""
+    count = len(top1.scores)
+    if top1.right.all() or not top1.right.any():
+        return f"of {count} dev questions {'all' if top1.right.all() else 'none'} had a right first document"
+    if np.ptp(top1.scores) == 0:
+        return f"the first documents of all {count} dev questions have the same score"
+    return f"on {count} dev questions first documents with a higher score were not right more often"
+
+
 def rejection(top1: Top1) -> pd.DataFrame:
     """The rejection curve: precision when only questions that score at least a threshold are answered.
 
@@ -110,13 +126,17 @@ def downsampled(curve: pd.DataFrame) -> pd.DataFrame:
 def threshold_for(top1: Top1, precision: float) -> float | None:
     """The lowest score threshold with at least the wanted `precision`; None if no threshold reaches it.
 
-    At least MIN_ANSWERED questions must score at least the threshold. It is rounded down to six decimals, since that is
-    how many the JSON files keep.
+    At least MIN_ANSWERED questions must score at least the threshold. It is rounded down to the decimals that a JSON
+    file keeps of it.
     """
     curve = rejection(top1)
     count = curve["answered"] * len(top1.scores)
     enough = curve[(curve["precision"] >= precision) & (count.round() >= MIN_ANSWERED)]
-    return float(np.floor(enough["threshold"].iloc[-1] * 1e6) / 1e6) if len(enough) else None
+    if not len(enough):
+        return None
+    lowest = float(enough["threshold"].iloc[-1])
+    scale = 10.0 ** json_files.decimals_kept(lowest)
+    return float(np.floor(lowest * scale) / scale)
 
 
 def reliability(calibration: dict[str, Any], top1: Top1) -> pd.DataFrame:
@@ -168,8 +188,8 @@ class Calibrated:
     """A calibration fitted on dev, its evaluation on held-out questions, and two curves of the held-out questions.
 
     `learned` is a calibration (see `fit`) with its `threshold`, the precision wanted and the precision on dev;
-    `held_out` has `calibration_measures`. `reliability` and `rejection` are empty tables if there were too few dev
-    questions or no held-out ones.
+    `held_out` has `calibration_measures`. Both have `flat`, the reason, where every score has the same probability.
+    `reliability` and `rejection` are empty tables if there were too few dev questions or no held-out ones.
     """
 
     learned: dict[str, Any]
@@ -192,19 +212,21 @@ def calibrate(dev: Top1, held_out: Top1, method: str, wanted_precision: float) -
         nothing = {**counts, "threshold": None}
         return Calibrated(nothing, nothing, **no_curves)
     calibration = fit(dev, method)
-    threshold = threshold_for(dev, wanted_precision)
+    threshold, reason = threshold_for(dev, wanted_precision), why_flat(calibration, dev)
+    flat = {"flat": reason} if reason else {}
     learned = {
         "dev_questions": len(dev.scores),
         "threshold": threshold,
         "precision_wanted": wanted_precision,
         "precision_on_dev": precision_at_threshold(threshold, dev),
         **calibration,
+        **flat,
     }
     if not len(held_out.scores):
-        return Calibrated(learned, {**counts, "threshold": threshold}, **no_curves)
+        return Calibrated(learned, {**counts, "threshold": threshold, **flat}, **no_curves)
     return Calibrated(
         learned,
-        {**counts, "threshold": threshold, **calibration_measures(calibration, threshold, held_out)},
+        {**counts, "threshold": threshold, **flat, **calibration_measures(calibration, threshold, held_out)},
         reliability(calibration, held_out),
         downsampled(rejection(held_out)),
     )

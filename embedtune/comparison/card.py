@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +51,8 @@ class Results:
     """What was measured.
 
     `data`: counts of the data set. By measure: the means of `baseline` and `system`, the `intervals` of the system's
-    means, and its `gains` over the baseline (see significance.py). `calibration` and its evaluation `calibrated`: see
-    calibration.py.
+    means, and its `gains` over the baseline (see significance.py). `findings`: sentences on how systems compare (see
+    words.py). `calibration` and its evaluation `calibrated`: see calibration.py.
     """
 
     data: Mapping[str, Any]
@@ -60,6 +60,7 @@ class Results:
     system: Mapping[str, float]
     intervals: Mapping[str, Mapping[str, float]]
     gains: Mapping[str, Mapping[str, float]]
+    findings: Sequence[str]
     calibration: Mapping[str, Any]
     calibrated: Mapping[str, Any]
 
@@ -85,6 +86,7 @@ def card(facts: Facts, description: Description, settings: Settings | None, foun
         f"`{facts.base_model}`{base_revision} fine-tuned for retrieval with embedtune on {facts.data}{revision}: "
         f"{found.data['train_queries']:,} training questions, {found.data['documents']:,} documents. {facts.origin}",
         *("", f"## Measured on {found.data[f'{facts.split}_queries']:,} {facts.split} questions", ""),
+        *(part for sentence in found.findings for part in (sentence, "")),
         f"| measure | {facts.baseline} | {facts.system} ({percent} interval) | gain ({percent} interval) |",
         *("| --- | --- | --- | --- |", *rows, ""),
         *("## Use", "", *_system_usage(description, facts), *(_usage(settings, facts.path) if settings else []), ""),
@@ -192,6 +194,8 @@ def _scores(calibration: Mapping[str, Any], calibrated: Mapping[str, Any], facts
             f" On {calibrated['questions']} {facts.split} questions its expected calibration error is "
             f"{calibrated['expected_calibration_error']:.3f}."
         )
+    if "flat" in calibration:
+        lines[0] += f" It is the same for every score, since {calibration['flat']}."
     wanted = f"{100 * calibration['precision_wanted']:g} %"
     if calibration["threshold"] is None:
         return [*lines, f"No score gave a precision of {wanted} on dev."]

@@ -19,6 +19,7 @@ from embedtune.comparison.choice import Choice, is_system, sentence
 from embedtune.comparison.significance import Resampling, resample_blocks
 from embedtune.core.seeds import generator
 
+TRAIN = "train"  # the split of the questions that were trained on
 GREATEST_LOSS = 1.0  # on one question: measures lie between 0 and 1
 Verdict = dict[str, Any]
 
@@ -38,21 +39,26 @@ def judge(
     baseline: pd.DataFrame,
     groups: pd.DataFrame,
     resampling: Resampling,
+    split: str,
 ) -> Verdict:
-    """{passed, choice, system, baseline, rules: rule -> {gain, at_least, min_gain, confidence, questions, passed}}.
+    """{passed, choice, system, baseline, chosen, split, rules}, and of each rule its gain, at_least and passed.
 
-    `system` and `baseline` are per-query scores of the same questions, and `choice` says which of the two dev chose
-    (see choice.py): where it is the baseline, the gate is shut. A rule's name is a measure, or a measure and a slice
-    such as "ndcg@10 in query_length=0-10". `groups` are the questions' slices (see slices.py). `at_least` is the lower
-    bound on the true gain at the rule's confidence. `gain` is None if the slice has no questions.
+    `system` and `baseline` are per-query scores of the same questions, those of `split`. `choice` says which of the two
+    dev chose (see choice.py): where it is the baseline, the gate is shut. On `train` no rule is met, since the models
+    were trained on these questions. A rule's name is a measure, or a measure and a slice such as
+    "ndcg@10 in query_length=0-10". `groups` are the questions' slices (see slices.py). `at_least` is the lower bound on
+    the true gain at the rule's confidence. `gain` is None if the slice has no questions.
     """
     found = {name: _checked(name, rule, system - baseline, groups, resampling) for name, rule in rules.items()}
+    for outcome in found.values():
+        outcome["passed"] = outcome["passed"] and split != TRAIN
     return {
         "passed": is_system(choice) and all(outcome["passed"] for outcome in found.values()),
         "choice": sentence(choice),
         "system": choice["system"],
         "baseline": choice["baseline"],
         "chosen": choice["chosen"],
+        "split": split,
         "rules": found,
     }
 
@@ -97,7 +103,12 @@ def lower_bound(gains: NDArray[np.float64], confidence: float, resampling: Resam
 
 def failures(found: Verdict) -> dict[str, str]:
     """Rule -> the reason why it is not met, for the rules of the verdict that are not met."""
-    return {name: _reason(outcome) for name, outcome in found["rules"].items() if not outcome["passed"]}
+    of_train = "it is measured on training questions, which show no gain on new ones; write `split: test`"
+    return {
+        name: of_train if found["split"] == TRAIN else _reason(outcome)
+        for name, outcome in found["rules"].items()
+        if not outcome["passed"]
+    }
 
 
 def _reason(outcome: dict[str, Any]) -> str:

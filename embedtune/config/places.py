@@ -36,13 +36,20 @@ def in_words_of_params(error: EmbedTuneError, sections: Sequence[str]) -> str:
     text = str(error)
     if isinstance(error, ParameterError):
         text = f"{PARAMS}: {key_of(error.parameter, sections) or error.parameter}: {error.problem}"
+    return _with_key_paths(text, sections)
+
+
+def _with_key_paths(text: str, sections: Sequence[str]) -> str:
     return re.sub(r"`(\w+)(?=[`:])", lambda name: f"`{key_of(name[1], sections) or name[1]}", text)
 
 
 def located_rules(reasons: Mapping[str, str]) -> list[str]:
     """One sentence per gate rule that was not met, with its line in params.yaml; `reasons` is rule -> reason."""
     lines = _lines_of("gate")
-    return [f"{PARAMS}:{lines.get(rule, 0)}: gate: {rule}: {reason}" for rule, reason in reasons.items()]
+    return [
+        f"{PARAMS}:{lines.get(rule, 0)}: gate: {rule}: {_with_key_paths(reason, ('gate', 'evaluate'))}"
+        for rule, reason in reasons.items()
+    ]
 
 
 def _lines_of(section: str) -> dict[str, int]:

@@ -379,3 +379,8 @@ class Params(_Section):
 def embedding_models(rounds: Mapping[str, Round], mixtures: Mapping[str, Mixture]) -> list[str]:
     """The names of all embedding models: base, the rounds and the mixtures."""
     return [BASE, *rounds, *mixtures]
+
+
+def defined_systems(params: Params) -> list[str]:
+    """The names of all systems: the embedding models, BM25 and the fusions."""
+    return [*embedding_models(params.rounds, params.mixtures), *BESIDE, *params.fusions]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import time
 from collections.abc import Callable
 
 from embedtune.core.errors import EmbedTuneError
+from embedtune.core.visible import visible
 
 SECONDS_FOR_THE_FIRST = 3
 
@@ -18,14 +20,19 @@ def run(main: Callable[[], None], explain: Callable[[EmbedTuneError], str] = str
 
     These errors are EmbedTuneError, a full disk (OSError with ENOSPC) and an interrupt from the keyboard. `explain`
     turns an EmbedTuneError into the message. `again` tells the user how to resume after an interrupt or a full disk.
+    A character that the terminal's encoding lacks is written as an escape.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
+        sys.stdout.flush()  # a reader that is gone is noticed here, rather than at Python's end
     except EmbedTuneError as error:
         if _process():
             time.sleep(SECONDS_FOR_THE_FIRST)  # rank 0 prints an error common to all, and torchrun ends the rest
-            sys.exit(f"error: process {_process()}: {explain(error)}")
-        sys.exit(f"error: {explain(error)}")
+            sys.exit(f"error: process {_process()}: {visible(explain(error))}")
+        sys.exit(f"error: {visible(explain(error))}")
     except BrokenPipeError:  # the reader of the output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain once more at its end
         sys.exit(1)
@@ -45,7 +52,12 @@ def say_once(text: str) -> None:
 
 def say(text: str) -> None:
     """Print a line on stderr, beside the progress bars: what the program will do, or what it wrote and where."""
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Print a result on stdout; control characters in it are shown, not obeyed."""
+    print(visible(text))
 
 
 def _process() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,16 +16,33 @@ import orjson
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.files import atomic_file
 
+SIGNIFICANT, MOST_DECIMALS = 6, 12  # digits that a small number keeps, and decimal places at most
+
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` atomically as indented UTF-8 JSON that ends in a newline.
 
-    Floats are rounded to six decimal places, which is enough for any measure and gives the same bytes on every run.
-    Raises ValueError for NaN and infinity.
+    Floats are rounded by `rounded`, which is enough for any measure and gives the same bytes on every run. Raises
+    ValueError for NaN and infinity.
     """
     with atomic_file(path) as partial:
         text = json.dumps(_rounded(value), indent=2, ensure_ascii=False, allow_nan=False)
         partial.write_text(text + "\n", encoding="utf-8")
+
+
+def rounded(number: float, decimals: int = 6) -> float:
+    """`number` to `decimals` places; a number below 0.1 keeps six significant digits, so that 2e-07 does not become 0.
+
+    What is below 1e-12 becomes 0: it is the rounding error of a sum.
+    """
+    return round(number, decimals_kept(number, decimals))
+
+
+def decimals_kept(number: float, decimals: int = 6) -> int:
+    """The decimal places that `rounded` keeps of a number."""
+    if not number or not math.isfinite(number):
+        return decimals
+    return max(decimals, min(MOST_DECIMALS, SIGNIFICANT - 1 - math.floor(math.log10(abs(number)))))
 
 
 def _rounded(value: Any) -> Any:
@@ -32,7 +50,7 @@ def _rounded(value: Any) -> Any:
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_rounded(item) for item in value]
-    return round(value, 6) if isinstance(value, float) else value
+    return rounded(value) if isinstance(value, float) else value
 
 
 def json_line(row: dict[str, Any]) -> bytes:

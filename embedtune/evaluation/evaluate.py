@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from embedtune.data.corpus import Query, read_queries
-from embedtune.evaluation.measures import per_query_scores
+from embedtune.evaluation.measures import FAMILIES, per_query_scores
+from embedtune.evaluation.per_query import shown_measure
 from embedtune.evaluation.results import write_plots, write_run_folder
 from embedtune.retrieval.rankings import Rankings
 from embedtune.retrieval.searcher import Searcher
@@ -52,3 +53,13 @@ def evaluate(
     if DEV in scores:
         means |= {f"{DEV}_{measure}": float(mean) for measure, mean in scores[DEV].mean().items()}
     return rankings, means
+
+
+def figures(means: Mapping[str, float], questions: int, split: str) -> str:
+    """What was measured in a line: NDCG and recall on the evaluated `split`, NDCG on dev; `means` are `evaluate`'s."""
+    measures = [measure for measure in means if "@" in measure and measure.split("@")[0] in FAMILIES]
+    shown = shown_measure(measures)
+    beside = [f"recall@{shown.partition('@')[2]}"] if shown.startswith("ndcg@") else []
+    told = ", ".join(f"{measure} {means[measure]:.4f}" for measure in (shown, *beside))
+    dev = f"; on dev {shown} {means[f'{DEV}_{shown}']:.4f}" if split != DEV and f"{DEV}_{shown}" in means else ""
+    return f"{told} on {questions} {split} questions{dev}"

@@ -1,4 +1,8 @@
-"""Read per-query results: each query's scores and top documents by a system, and the slices that it belongs to."""
+"""Per-query results: each query's scores and top documents by a system, and the slices that it belongs to.
+
+In the CSV files an id that a spreadsheet would take for a formula (it begins with = + - or @) has an apostrophe before
+it, and so has one that begins with an apostrophe; reading takes it away again (OWASP, "CSV Injection").
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,37 @@ import pandas as pd
 
 from embedtune.core import json_files
 
+QUERY_ID = "query_id"
+FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "'",
+)  # what makes a spreadsheet take a cell for a formula; and the mark itself
+
 
 def read_scores(file: Path | IO[str]) -> pd.DataFrame:
     """Per-query scores as the stage `evaluate` writes them: index query_id (str), one float column per measure."""
-    return pd.read_csv(file, dtype={"query_id": str}, keep_default_na=False).set_index("query_id").astype(float)
+    return _with_ids(pd.read_csv(file, dtype={"query_id": str}, keep_default_na=False)).astype(float)
 
 
 def read_slices(path: Path) -> pd.DataFrame:
     """The slices as the stage `slices` writes them: index query_id, one column per property (see slices.py)."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False).set_index("query_id")
+    return _with_ids(pd.read_csv(path, dtype=str, keep_default_na=False))
+
+
+def write_by_query(table: pd.DataFrame, path: Path) -> None:
+    """Write a table whose index query_id holds the queries' ids as CSV, as `read_scores` and `read_slices` read it."""
+    ids = [f"'{query}" if query.startswith(FORMULA) else query for query in map(str, table.index)]
+    table.set_axis(pd.Index(ids, name=QUERY_ID)).to_csv(path)
+
+
+def _with_ids(table: pd.DataFrame) -> pd.DataFrame:
+    table[QUERY_ID] = table[QUERY_ID].str.removeprefix("'")
+    return table.set_index(QUERY_ID)
 
 
 def first_documents(

@@ -11,6 +11,7 @@ import pandas as pd
 from embedtune.core import files, json_files
 from embedtune.data.corpus import Query
 from embedtune.evaluation.measures import write_curve, write_run
+from embedtune.evaluation.per_query import write_by_query
 from embedtune.retrieval.rankings import Rankings, cut, write_rankings
 from embedtune.retrieval.system import SYSTEM
 
@@ -39,7 +40,7 @@ def write_run_folder(
         for part, ranked in rankings.items():
             write_rankings(target, part, ranked)
         write_run(target / RUN, queries, cut(rankings[split], depth), document_ids, name)
-        scores.to_csv(target / PER_QUERY)
+        write_by_query(scores, target / PER_QUERY)
 
 
 def write_plots(directory: Path, scores: pd.DataFrame, cutoffs: list[int], groups: pd.DataFrame) -> None:

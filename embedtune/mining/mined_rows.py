@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedtune.core import json_files
+from embedtune.core.visible import one_line
 
 if TYPE_CHECKING:
     from embedtune.mining.mine import MinedQuery, MiningData
@@ -101,11 +104,11 @@ def sample_text(rows: Iterable[dict[str, Any]]) -> str:
         parts.append(f"## {_shown(row['query'])}")
         lines = ["| | document | score | rank | text |", "| --- | --- | --- | --- | --- |"]
         positives = zip(row["pos_ids"], row["pos_mining_scores"], row["pos"], strict=True)
-        lines += [f"| positive | {i} | {score:.3f} | | {_shown(text)} |" for i, score, text in positives]
+        lines += [f"| positive | {_shown(i)} | {score:.3f} | | {_shown(text)} |" for i, score, text in positives]
         names = ("neg_mining_scores", "neg_kinds", "neg_ids", "neg_ranks", "neg")
         negatives = sorted(zip(*(row[name] for name in names), strict=True), key=lambda negative: -negative[0])
         lines += [
-            f"| {kind} | {i} | {score:.3f} | {rank or ''} | {_shown(text)} |"
+            f"| {kind} | {_shown(i)} | {score:.3f} | {rank or ''} | {_shown(text)} |"
             for score, kind, i, rank, text in negatives[:SHOWN_NEGATIVES]
         ]
         parts.append("\n".join(lines))
@@ -113,6 +116,7 @@ def sample_text(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def _shown(text: str) -> str:
-    """The text on one line, truncated, with `|` escaped for a Markdown table."""
-    line = " ".join(text.split())
-    return (line[:SHOWN_CHARACTERS] + ("…" if len(line) > SHOWN_CHARACTERS else "")).replace("|", "\\|")
+    """The text on one line of Markdown, truncated: its own HTML and Markdown are shown as they stand, not obeyed."""
+    line = one_line(text)
+    line = line[:SHOWN_CHARACTERS] + ("…" if len(line) > SHOWN_CHARACTERS else "")
+    return escape(re.sub(r"([\\`*_\[\]|])", r"\\\1", line), quote=False)

@@ -19,7 +19,7 @@ CURVE = ["step", "epoch", "loss", "accuracy", "learning_rate"]
 
 def loss_curve(log: list[dict[str, float]]) -> pd.DataFrame:
     """The log lines as columns step, epoch, loss, accuracy, learning_rate."""
-    return pd.DataFrame(log)[CURVE].round(8)
+    return pd.DataFrame(log)[CURVE].map(lambda value: json_files.rounded(value, decimals=8))
 
 
 def summary(trained: Trained, questions: int, metric: str) -> dict[str, Any]:

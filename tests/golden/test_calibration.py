@@ -11,6 +11,7 @@ from embedtune.comparison.calibration import (
     CURVE_POINTS,
     MIN_ANSWERED,
     Top1,
+    calibrate,
     calibration_measures,
     downsampled,
     fit,
@@ -22,6 +23,7 @@ from embedtune.comparison.calibration import (
     threshold_for,
     top1_predictions,
 )
+from embedtune.core import json_files
 from embedtune.data.corpus import Query
 from embedtune.retrieval.rankings import rankings_of
 
@@ -152,13 +154,39 @@ def test_questions_of_equal_probability_are_one_point_of_the_reliability_curve()
 
 @pytest.mark.parametrize("right", [True, False])
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
-def test_answers_that_are_all_alike_give_a_flat_curve(method: str, right: bool) -> None:
+def test_answers_that_are_all_alike_give_a_flat_curve_that_is_never_certain_and_say_so(
+    method: str, right: bool
+) -> None:
+    """By Laplace's rule of succession; the form stays that of the method that was asked for."""
     answers = Top1(np.linspace(0.1, 0.7, 30), np.full(30, right))
-    calibration = fit(answers, method)
-    assert probability(calibration, np.array([-1.0, 0.4, 1.0])).tolist() == [float(right)] * 3
+    found = calibrate(answers, answers, method, 0.9)
+    assert found.learned["method"] == method
+    share = 31 / 32 if right else 1 / 32
+    assert probability(found.learned, np.array([-1.0, 0.4, 1.0])) == pytest.approx([share] * 3)
+    reason = f"of 30 dev questions {'all' if right else 'none'} had a right first document"
+    assert (found.learned["flat"], found.held_out["flat"]) == (reason, reason)
     threshold = threshold_for(answers, 0.9)
     assert threshold == (pytest.approx(0.1, abs=1e-6) if right else None)
-    assert calibration_measures(calibration, threshold, answers)["precision"] == (1.0 if right else None)
+    assert found.held_out["precision"] == (1.0 if right else None)
+
+
+@pytest.mark.parametrize("method", ["platt", "isotonic"])
+def test_scores_that_tell_nothing_are_called_so_and_others_are_not(method: str) -> None:
+    scores = np.linspace(0, 1, 100)
+    assert "flat" not in calibrate(Top1(scores, scores > 0.5), Top1(scores, scores > 0.5), method, 0.9).learned
+    misled = calibrate(Top1(scores, scores < 0.4), Top1(scores, scores < 0.4), method, 0.9)
+    assert "not right more often" in misled.learned["flat"]
+    equal = Top1(np.full(100, 0.5), scores < 0.4)
+    assert "have the same score" in calibrate(equal, equal, method, 0.9).learned["flat"]
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-7])
+def test_a_threshold_keeps_six_digits_however_small_the_scores(factor: float) -> None:
+    """Reciprocal ranks with a large constant are millionths: to six decimals all of them would be answered."""
+    scores = factor * np.linspace(0.1, 0.7, 60)
+    threshold = threshold_for(Top1(scores, np.arange(60) >= 30), 1.0)
+    assert threshold is not None
+    assert (scores >= threshold).sum() == 30 and json_files.rounded(threshold) == threshold
 
 
 def test_first_documents_are_judged() -> None:

@@ -41,6 +41,10 @@ FOUND = Results(
     system={"recall@10": 0.2338, "ndcg@10": 0.1705},
     intervals={m: {"low": 0.1, "high": 0.3} for m in ("recall@10", "ndcg@10")},
     gains={m: {"difference": 0.031, "low": 0.02, "high": 0.04} for m in ("recall@10", "ndcg@10")},
+    findings=[
+        "On these questions, tuned is better.",
+        "bm25 is better than finetuned, which is released.",
+    ],
     calibration={"dev_questions": 200, "threshold": 0.81, "precision_wanted": 0.9, "precision_on_dev": 0.934}
     | {"best_passages": 1, "method": "platt", "scale": 9.0, "shift": -7.0},
     calibrated={"questions": 800, "expected_calibration_error": 0.03, "answered": 0.4, "precision": 0.88},
@@ -72,6 +76,7 @@ def test_the_text_says_what_was_measured_and_how_it_was_made(base: Path) -> None
         "| measure | base | finetuned (99.5 % interval) | gain (99.5 % interval) |",
         "| ndcg@10 | 0.1395 | 0.1705 (0.100 to 0.300) | +0.0310 (+0.0200 to +0.0400) |",
         "(commit `abc`)",
+        "questions\n\nOn these questions, tuned is better.\n\nbm25 is better than finetuned, which is released.",
         "  query_instruction: 为这个句子",
         "1 / (1 + exp(-(`scale` * score + `shift`)))",
         "by its score (its best passage's inner product with the question)",
@@ -102,6 +107,11 @@ def test_of_data_and_models_of_ones_own_nothing_is_linked(base: Path) -> None:
             LEARNED | {"threshold": 0.9},
             {"questions": 9, "expected_calibration_error": 0.1, "answered": 0.0, "precision": None},
             "0 % of questions had one, and none was answered.",
+        ),
+        (
+            LEARNED | {"threshold": 0.9, "flat": "of 99 dev questions all had a right first document"},
+            {"questions": 0},
+            "It is the same for every score, since of 99 dev questions all had a right first document.",
         ),
         (LEARNED | {"threshold": 0.9}, {"questions": 0}, "93 % of cases on dev (at least 90 % was asked for)."),
         (

@@ -19,6 +19,8 @@ from embedtune.config import paths
 from embedtune.core import json_files
 from embedtune.core.errors import EmbedTuneError
 
+Capture = pytest.CaptureFixture[str]
+SPLITS = ("train", "dev", "test")
 RESAMPLING = Resampling(confidence=0.95, resamples=20_000, seed=3)
 QUESTIONS = [f"q{i}" for i in range(200)]
 GROUPS = pd.DataFrame(
@@ -46,7 +48,7 @@ def chosen(gain: float = 1.0) -> Choice:
 
 
 def judged(rules: dict[str, Rule], base: pd.DataFrame, tuned: pd.DataFrame) -> gate.Verdict:
-    return gate.judge(rules, chosen(), tuned, base, GROUPS, RESAMPLING)
+    return gate.judge(rules, chosen(), tuned, base, GROUPS, RESAMPLING, "test")
 
 
 def rule(min_gain: float, confidence: float = 0.95) -> Rule:
@@ -83,10 +85,30 @@ def test_what_is_not_shown_is_stopped_and_guards_let_a_small_loss_pass(
 def test_where_dev_chose_the_baseline_the_gate_is_shut(systems: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     base, tuned = systems
     for gain, passed in ((1.0, True), (-1.0, False)):
-        found = gate.judge({"ndcg@10": rule(0.0)}, chosen(gain), tuned, base, GROUPS, RESAMPLING)
+        found = gate.judge({"ndcg@10": rule(0.0)}, chosen(gain), tuned, base, GROUPS, RESAMPLING, "test")
         assert (found["passed"], found["rules"]["ndcg@10"]["passed"]) == (passed, True)
         assert found["choice"].startswith("finetuned is released" if passed else "base is released, since finetuned is")
         assert (found["system"], found["baseline"]) == ("finetuned", "base")
+
+
+def test_training_questions_cannot_open_the_gate_and_dev_is_told(
+    systems: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    base, tuned = systems
+    rules = {"ndcg@10": rule(0.0)}
+    found = {split: gate.judge(rules, chosen(), tuned, base, GROUPS, RESAMPLING, split) for split in SPLITS}
+    assert {split: verdict["passed"] for split, verdict in found.items()} == {"train": False, "dev": True, "test": True}
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gate_command, "check_fresh", lambda stage: None)
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    json_files.write_json(paths.VERDICT, found["train"])
+    with pytest.raises(EmbedTuneError, match=r"gate: ndcg@10: it is measured on training .* `evaluate\.split: test`"):
+        gate_command.main([])
+    for split, told in (("dev", True), ("test", False)):
+        json_files.write_json(paths.VERDICT, found[split])
+        gate_command.main([])
+        assert ("were chosen on these dev questions" in capsys.readouterr().out) == told
 
 
 def test_a_slice_with_few_questions_proves_little_and_one_without_any_nothing(
@@ -95,7 +117,7 @@ def test_a_slice_with_few_questions_proves_little_and_one_without_any_nothing(
     base, _ = systems
     groups = GROUPS.assign(query_length=["40-80" if i < 9 else "0-10" for i in range(200)])
     rules = {"ndcg@10 in query_length=40-80": rule(-0.1), "ndcg@10 in query_length=over_80": rule(-0.9)}
-    found = gate.judge(rules, chosen(), base, base, groups, RESAMPLING)
+    found = gate.judge(rules, chosen(), base, base, groups, RESAMPLING, "test")
     few, none = found["rules"].values()
     assert (few["questions"], few["gain"], few["passed"]) == (9, 0, False)
     assert (none["questions"], none["gain"], none["passed"]) == (0, None, False)

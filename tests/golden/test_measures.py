@@ -16,6 +16,7 @@ from embedtune.comparison.comparison import Comparison, compare
 from embedtune.comparison.significance import Resampling
 from embedtune.core.errors import EmbedTuneError
 from embedtune.data.corpus import Query
+from embedtune.evaluation.evaluate import figures
 from embedtune.evaluation.measures import per_query_scores, write_run
 from embedtune.evaluation.per_query import read_scores
 from embedtune.retrieval.rankings import Rankings
@@ -262,3 +263,10 @@ def test_per_query_scores_come_back_from_their_file_as_they_were(tmp_path: Path)
     scores = table_of(np.random.default_rng(1).random((7, 2)), ids)
     scores.to_csv(tmp_path / "scores.csv")
     pd.testing.assert_frame_equal(read_scores(tmp_path / "scores.csv"), scores)
+
+
+def test_what_was_measured_is_told_in_a_line() -> None:
+    means = {"recall@10": 0.5, "ndcg@10": 0.25, "mrr@10": 0.2, "dev_ndcg@10": 0.3, "index_recall@10": 0.9}
+    assert figures(means, 40, "test") == "ndcg@10 0.2500, recall@10 0.5000 on 40 test questions; on dev ndcg@10 0.3000"
+    assert figures(means, 40, "dev") == "ndcg@10 0.2500, recall@10 0.5000 on 40 dev questions"
+    assert figures({"recall@5": 1.0}, 2, "test") == "recall@5 1.0000 on 2 test questions"

@@ -13,15 +13,7 @@ from markdown_it import MarkdownIt
 
 from embedtune.comparison.comparison import compare
 from embedtune.comparison.report import charts
-from embedtune.comparison.report.content import (
-    Plots,
-    charts_of,
-    headline,
-    label,
-    others_table,
-    systems_table,
-    with_signs,
-)
+from embedtune.comparison.report.content import Plots, charts_of, contents_of, label, summary_content, systems_chart
 from embedtune.comparison.report.findings import (
     Collection,
     System,
@@ -30,10 +22,12 @@ from embedtune.comparison.report.findings import (
 )
 from embedtune.comparison.report.render import page, summary
 from embedtune.comparison.significance import Resampling
+from embedtune.comparison.words import findings, headline, rivals, with_signs
 from embedtune.evaluation.per_query import first_documents
 from tests.browser import contrast, look_at, needs_chromium
 from tests.golden.mining import World
 
+UNSURE = "it is not sure that tuned is better than base"
 BESIDE = ("bm25", "hybrid_ranks", "hybrid_scores")  # systems that are no embedding models
 
 
@@ -70,11 +64,11 @@ def test_a_few_questions_that_agree_are_no_proof(count: int) -> None:
     rises = pd.DataFrame({"ndcg@10": np.linspace(0.1, 0.3, count)}, index=index)
     found = compare({"base": rises * 0, "tuned": rises}, "base", "tuned", Resampling(0.95, 1000, seed=4))
     assert found["pairs"]["tuned_over_base"]["ndcg@10"]["low"] > 0
-    assert sentence(found).startswith("no difference between tuned and base can be told")
+    assert sentence(found).startswith(UNSURE)
 
 
 def test_of_many_comparisons_one_that_seems_sure_is_not_called_better() -> None:
-    """A gain with p = .03 by itself: among twelve tests the words say that no difference can be told."""
+    """A gain with p = .03 by itself: among twelve tests the words say that it is not sure."""
     rng = np.random.default_rng(1)
     index = pd.Index([f"q{i}" for i in range(60)], name="query_id")
     base = pd.DataFrame({"ndcg@10": rng.random(60)}, index=index)
@@ -88,7 +82,7 @@ def test_of_many_comparisons_one_that_seems_sure_is_not_called_better() -> None:
     found = compare(many, "base", "tuned", how)
     assert len(found["pairs"]) == 13
     assert found["pairs"]["tuned_over_base"]["ndcg@10"]["low"] > 0
-    assert sentence(found).startswith("no difference between tuned and base can be told")
+    assert sentence(found).startswith(UNSURE)
 
 
 def test_what_got_worse_beside_the_measure_shown_is_said() -> None:
@@ -106,24 +100,22 @@ def sentence(found: dict[str, Any]) -> str:
     return headline(found, "tuned", "base", with_signs(found["pairs"]["tuned_over_base"], 0.95))
 
 
-def content(gain: float, failures: list[str], rules: bool = True) -> dict[str, Any]:
-    found = comparison(gain)
-    gains = with_signs(found["pairs"]["tuned_over_base"], 0.95)
-    return {
-        "title": "embedtune report",
+def content(gain: float, failures: list[str], rules: bool = True, split: str = "test") -> dict[str, Any]:
+    verdict = {
+        "passed": not failures,
         "choice": "tuned is released: it is better than base on dev.",
-        "headline": sentence(found),
-        "documents_trained": "62% of the test questions ask for a document that training questions ask for too.",
-        "gate": {"passed": not failures, "rules": {"r": {}} if rules else {}, "failures": failures, "chosen": "tuned"},
-        "questions": "100",
-        "split": "test",
-        "confidence": "95 %",
-        "measures": [row["measure"] for row in gains],
-        "systems": systems_table(found),
         "system": "tuned",
         "baseline": "base",
-        "gains": gains,
-        "others": others_table(found, "tuned", "base", 0.95),
+        "chosen": "tuned",
+        "split": split,
+        "rules": {"r": {}} if rules else {},
+    }
+    return summary_content(comparison(gain), 0.95, verdict, failures) | {
+        "documents_trained": "62% of the test questions ask for a document that training questions ask for too.",
+        "questions": "100",
+        "split": split,
+        "data_used": "local, 5 documents",
+        "base_model": "sample",
     }
 
 
@@ -143,7 +135,10 @@ def test_the_summary_is_two_tables_whatever_the_gate_says(failures: list[str], r
         "## embedtune report\n\ntuned is released: it is better than base on dev.\n\nOn 100 test questions, "
     )
     assert "95 % intervals, each of a single comparison; p is corrected for the number of comparisons (Holm)." in text
-    assert text.endswith("62% of the test questions ask for a document that training questions ask for too.\n")
+    assert text.endswith(
+        "62% of the test questions ask for a document that training questions ask for too.\n\n"
+        "Data: local, 5 documents. Base model: sample.\n"
+    )
 
 
 def plots(calibrated: bool) -> Plots:
@@ -267,18 +262,78 @@ def whole_page() -> str:
         "more_relevant": 7,
     }
     change = [{"measure": "ndcg@10", "sign": "worse", "difference": -0.1, "low": -0.2, "high": -0.05}]
-    return page(
-        content(-0.1, ["params.yaml:140: gate: ndcg@10: " + "x" * 300])
-        | {"charts": all_charts(), "gained": [question], "lost": []}
-        | {
-            "run": {"git revision": "abc", "base model": "x" * 200},
-            "data": {"documents": 5},
-            "params": "a: " + "b" * 300,
-            "few": 10,
-        }
-        | {"scores": {"expected_calibration_error": 0.1, "threshold": None, "dev_questions": 30, "questions": 9}}
+    scores = {"expected_calibration_error": 0.1, "threshold": None, "dev_questions": 30, "questions": 9}
+    return page_of(
+        content(-0.1, ["params.yaml:140: gate: ndcg@10: " + "x" * 300], split="dev")
+        | {"charts": all_charts(), "gained": [question], "lost": [], "params": "a: " + "b" * 300}
+        | {"run": RUN | {"base model": "x" * 200}, "data": {"documents": 5}}
+        | {"scores": scores | {"flat": "of 30 dev questions all had a right first document"}}
         | {"forgetting": {"baseline": {"ndcg@10": 0.5}, "system": {"ndcg@10": 0.4}, "change": change}}
     )
+
+
+RUN = {"git revision": "abc", "base model": "sample", "data": "local", "report written": "2026-01-02 03:04 UTC"}
+
+
+def page_of(found: dict[str, Any]) -> str:
+    """The page of the content, completed as the stage completes it."""
+    styles = charts.series_styles(["base", "tuned"], ["bm25"])
+    found = found | {"few": 10, "kinds": {"base": "the base model", "tuned": "the model that was tuned"}}
+    return page(found | {"contents": contents_of(found), "systems_chart": systems_chart(found, styles)})
+
+
+def test_the_first_screen_says_what_was_found_of_what_and_what_to_do() -> None:
+    html = whole_page()
+    first = re.sub(r"<svg.*?</svg>", "", html[html.index("<h1>") : html.index("<nav")], flags=re.DOTALL)
+    text = " ".join(re.sub(r"<[^>]+>", " ", first).split())
+    for said in (
+        "local: 5 documents, 100 dev questions.",
+        "Revision: abc. Written: 2026-01-02 03:04 UTC.",
+        "tuned is worse than base",
+        "were chosen on these dev questions",
+        "Gate : shut",
+        "Write evaluate.split: test in params.yaml and run dvc repro",
+        "Do not ship tuned",
+        "ndcg@10 of each system",
+        "ndcg@10 is 1 where the relevant documents of a question stand first",
+    ):
+        assert said in text, said
+    assert "Every score means the same probability, since of 30 dev questions all had a right first document." in html
+    ids = set(re.findall(r'\bid="([^"]+)"', html))
+    assert set(re.findall(r'<a href="#([^"]+)"', html)) <= ids
+    contents = re.findall(r'<a href="#([^"]+)"', html[html.index("<nav") : html.index("</nav>")])
+    assert contents == re.findall(r'<h2 id="([^"]+)"', html), "the contents list every section, in order"
+
+
+def test_an_interval_beside_zero_whose_test_is_not_sure_is_called_weak() -> None:
+    index = pd.Index(["a", "b", "c"], name="query_id")
+    rises = pd.DataFrame({"ndcg@10": [0.1, 0.2, 0.3]}, index=index)
+    found = compare({"base": rises * 0, "tuned": rises}, "base", "tuned", Resampling(0.95, 1000, seed=4))
+    assert sentence(found).startswith(f"{UNSURE} (the interval of this comparison alone leaves 0 out; p, corrected")
+    found = compare({"base": rises, "tuned": rises * 0}, "base", "tuned", Resampling(0.95, 1000, seed=4))
+    assert sentence(found).startswith(UNSURE.replace("better", "worse")) and "a loss of -0.2000" in sentence(found)
+
+
+@pytest.mark.parametrize("released", ["tuned", "base"])
+def test_a_system_beside_the_two_that_ranks_better_is_named(released: str) -> None:
+    rng = np.random.default_rng(2)
+    index = pd.Index([f"q{i}" for i in range(100)], name="query_id")
+    base = rng.random(100) * 0.5
+    values = {"base": base, "tuned": base - 0.1 - 0.01 * rng.random(100), "bm25": base + 0.3, "low": base - 0.3}
+    values["chance"] = values[released] + np.where(np.arange(100) % 2, 0.101, -0.1)
+    scores = {name: pd.DataFrame({"ndcg@10": value}, index=index) for name, value in values.items()}
+    found = compare(scores, "base", "tuned", Resampling(0.95, 1000, seed=4))
+    above = rivals(found, "tuned", "base", released, 0.95)
+    assert [(row["name"], row["sign"]) for row in above] == [("bm25", "better"), ("chance", "")]
+    gains = values["bm25"] - values[released]
+    assert above[0]["difference"] == pytest.approx(gains.mean())
+    assert above[0]["low"] <= above[0]["difference"] <= above[0]["high"]
+    said = findings(found, "tuned", "base", released, "dev", 0.95)
+    assert said[0].startswith("On these questions, tuned is worse than base")
+    mean = found["ndcg@10"]["bm25"]
+    assert said[1].startswith(f"bm25 is better than {released}, which is released: ndcg@10 {mean:.4f}")
+    assert said[2].startswith(f"chance has a higher mean than {released}") and said[2].endswith("that may be chance.")
+    assert len(said) == 4 and "dev" in said[3]
 
 
 def test_texts_of_users_are_escaped_and_nothing_is_fetched() -> None:
@@ -323,9 +378,9 @@ def test_ten_thousand_questions_make_a_page_of_less_than_three_megabytes(system:
     look = charts.series_styles(["base", "finetuned", "round2", "mixed"], BESIDE)
     mixtures = {"mixed": {"weight": 0.5, "measure": "ndcg@10"}}
     shown = list(charts_of(plots(calibrated=True), histograms, mixtures, look, "ndcg@10"))
-    html = page(
+    html = page_of(
         content(0.1, [])
-        | {"charts": shown, "gained": examples, "lost": examples, "run": {}, "data": {}, "params": "", "few": 10}
+        | {"charts": shown, "gained": examples, "lost": examples, "run": RUN, "data": {"documents": 5}, "params": ""}
         | {"scores": {"threshold": None, "dev_questions": 3, "questions": 9}, "forgetting": {"change": []}}
     )
     assert len(html.encode()) < 3_000_000

@@ -90,7 +90,10 @@ def test_runs_of_three_seeds_are_pooled(runs: dict[str, dict[str, str]]) -> None
     assert row["gain"] == pytest.approx(row["system"] - row["baseline"])
     assert row["gain"] == pytest.approx(0.02, abs=0.015)
     text = seed_pool.seeds_table(found, 0.95)
-    assert text.splitlines()[0] == "finetuned over base, 3 seeds (1, 2, 3), 40 questions"
+    assert text.splitlines()[0] == "finetuned over base, 3 seeds (1, 2, 3), 40 test questions"
+    assert seed_pool.seeds_table(found | {"split": "train"}, 0.95).endswith(
+        "figures on them say nothing about new questions."
+    )
     assert f"{row['gain']:+.4f}" in text and f"± {row['seed_deviation']:.4f}" in text
 
 

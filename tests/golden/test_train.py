@@ -24,7 +24,7 @@ from embedtune.models.encode import pad_token_id
 from embedtune.models.settings import read_settings
 from embedtune.training import fine_tune as fine_tune_module
 from embedtune.training.batches import BatchPlan, BatchSampler, collate
-from embedtune.training.records import cost, summary
+from embedtune.training.records import cost, loss_curve, summary
 from tests.golden.training import (
     OPTIONS,
     PASSAGE_MAX_LEN,
@@ -312,3 +312,9 @@ def test_too_few_questions_train_where_the_incomplete_batch_is_kept(tmp_path: Pa
     questions = training_set(base, data)
     log = run(base, questions, tmp_path, per_device_train_batch_size=38, dataloader_drop_last=False).record.log
     assert [line["step"] for line in log] == [1, 2, 3]
+
+
+def test_the_loss_curve_keeps_the_digits_of_a_small_learning_rate() -> None:
+    line = {"step": 5, "epoch": 0.5, "loss": 4.0737349, "accuracy": 0.25, "learning_rate": 1.23456e-9}
+    row = loss_curve([line]).iloc[0]
+    assert (row["loss"], row["learning_rate"], row["step"]) == (4.0737349, 1.235e-9, 5)

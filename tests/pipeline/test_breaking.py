@@ -48,6 +48,7 @@ def test_bad_rows_are_listed_and_nothing_is_written(project: Project, tmp_path: 
     (data / "train.jsonl").write_text("\n".join(rows + bad) + "\n")
     use_local(project, "pairs", data)
     project.stages("download")
+    assert (project.root / "data/skipped.jsonl").read_bytes() == b"\n", "no row, and no file that DVC warns of as empty"
     before = (project.root / "data/corpus.jsonl").read_bytes()
     error = stage_error(project, "convert")
     assert error.splitlines()[1:] == [

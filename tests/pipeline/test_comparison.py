@@ -76,7 +76,7 @@ def test_two_revisions_are_compared_question_by_question(project: Project) -> No
     project.edit(train={"learning_rate": 1e-5})
     project.stages("train finetuned", "encode finetuned", "evaluate finetuned")
     table = compared(project, "HEAD", "workspace")
-    assert table.splitlines()[0] == "finetuned, 60 questions"
+    assert table.splitlines()[0] == "finetuned, 60 test questions"
     row = next(line for line in table.splitlines() if line.startswith("ndcg@10"))
     before, after = (float(number) for number in row.split()[1:3])
     assert after == pytest.approx(project.metrics("finetuned")["ndcg@10"], abs=1e-4)
@@ -97,7 +97,7 @@ def test_two_revisions_are_compared_question_by_question(project: Project) -> No
     assert f"  {worst}  {text}" in table.partition("lost most in ndcg@10:")[2]
     first = ("HEAD", "workspace", "--system", "base", "--second-system", "finetuned")
     across = compared(project, *first)
-    assert across.splitlines()[0] == "base of HEAD against finetuned of workspace, 60 questions"
+    assert across.splitlines()[0] == "base of HEAD against finetuned of workspace, 60 test questions"
     tuned = next(line for line in across.splitlines() if line.startswith("ndcg@10")).split()[2]
     assert float(tuned) == pytest.approx(after, abs=1e-4)
     unknown = project.run("python", "-m", "embedtune", "compare", "nowhere", "workspace", check=False)

@@ -308,7 +308,7 @@ def test_a_broken_line_of_an_own_file_is_named(tmp_path: Path) -> None:
 
 def test_json_is_rounded_to_six_digits_readable_and_ends_in_a_newline(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
-    value = {"recall@10": 1 / 3, "count": 3, "rates": [2 / 3, (0.1234567,)], "deep": {"很小": 1e-9}, "none": None}
+    value = {"recall@10": 1 / 3, "count": 3, "rates": [2 / 3, (0.1234567,)], "deep": {"很小": 1e-17}, "none": None}
     json_files.write_json(path, value)
     text = path.read_text(encoding="utf-8")
     assert json.loads(text) == {
@@ -320,6 +320,23 @@ def test_json_is_rounded_to_six_digits_readable_and_ends_in_a_newline(tmp_path: 
     }
     assert text.startswith('{\n  "recall@10": 0.333333,\n') and text.endswith("}\n") and "很小" in text
     assert json_files.read_json(path)["count"] == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "kept"),
+    [
+        (2e-7, 2e-7),
+        (-1.23456789e-5, -1.23457e-5),
+        (0.0123456789, 0.0123457),
+        (0.123456789, 0.123457),
+        (12.3456789012, 12.345679),
+        (5.55e-17, 0.0),  # what is left of a sum that should be 0
+    ],
+)
+def test_a_small_number_keeps_six_digits_rather_than_becoming_zero(tmp_path: Path, number: float, kept: float) -> None:
+    json_files.write_json(tmp_path / "x.json", {"learning_rate": number})
+    assert json_files.read_json(tmp_path / "x.json") == {"learning_rate": kept}
+    assert json_files.rounded(kept) == kept
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])

@@ -36,6 +36,12 @@ def test_what_is_kept_from_one_round_to_the_next(tmp_path: Path) -> None:
     }
 
 
+def test_a_question_that_an_approximate_index_finds_nothing_for_keeps_nothing(tmp_path: Path) -> None:
+    write_run(tmp_path / "base" / "run.trec", {"a": ["x", "y"], "c": ["z"]})
+    write_run(tmp_path / "finetuned" / "run.trec", {"a": ["y", "x"], "b": ["x"]})
+    assert rounds_table({"finetuned": "base"}, tmp_path, tmp_path) == {"finetuned": {"top10_kept": 0.5}}
+
+
 FINETUNED = "{from: base, teacher: none}"
 
 

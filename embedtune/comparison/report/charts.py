@@ -133,6 +133,28 @@ def bars(
         return _svg(figure, title)
 
 
+def intervals(
+    title: str,
+    series: Mapping[str, tuple[float, float, float]],
+    styles: SeriesStyles,
+    *,
+    x: str,
+    marked: float,
+) -> str:
+    """One row per series with a point at its mean and a bar from low to high; `marked` adds a dotted line at that x."""
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": title}):
+        figure, axes = _figure(x, "", height=0.9 + 0.32 * len(series))
+        axes.grid(visible=False, axis="y")
+        axes.grid(axis="x", linewidth=0.5, alpha=0.4)
+        axes.axvline(marked, linestyle=":", color=INK, linewidth=1)
+        for row, ((mean, low, high), style) in enumerate(zip(series.values(), _of(series, styles), strict=True)):
+            axes.plot([low, high], [row, row], color=_colour(style), linewidth=2)
+            axes.plot([mean], [row], marker="o", markersize=6, color=_colour(style))
+        axes.set_yticks(range(len(series)), list(series))
+        axes.set_ylim(len(series) - 0.5, -0.5)
+        return _svg(figure, title)
+
+
 def _of(series: Mapping[str, object], styles: SeriesStyles | None) -> list[SeriesStyle]:
     return [styles[name] if styles else SeriesStyle(number) for number, name in enumerate(series)]
 
@@ -141,8 +163,8 @@ def _colour(style: SeriesStyle) -> str:
     return SERIES[style.colour % len(SERIES)]
 
 
-def _figure(x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+def _figure(x: str, y: str, height: float = HEIGHT) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel(x)
     axes.set_ylabel(y)

@@ -9,9 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from embedtune.comparison.next_steps import next_steps
 from embedtune.comparison.report import charts
 from embedtune.comparison.report.charts import SeriesStyles
 from embedtune.comparison.report.findings import Histogram
+from embedtune.comparison.words import caveat, explained, headline, rival_sentences, rivals, with_signs
 from embedtune.evaluation.per_query import shown_measure
 from embedtune.evaluation.results import BY_CUTOFF, BY_SLICE
 
@@ -73,20 +75,26 @@ def read_plots(
 def summary_content(
     comparison: Mapping[str, Any], confidence: float, verdict: Mapping[str, Any], failures: list[str]
 ) -> dict[str, Any]:
-    """The content that both report files share: choice, headline, gate, systems, and the gains over the baseline.
+    """The content that both report files share: choice, headline, rivals, next steps, gate, systems, and the gains.
 
     `comparison` is that of comparison.py, and `verdict` that of gate.py, which names the system and its baseline.
     `failures` are sentences on the rules that were not met.
     """
     system, baseline = verdict["system"], verdict["baseline"]
     gains = with_signs(comparison["pairs"][f"{system}_over_{baseline}"], confidence)
+    found = rivals(comparison, system, baseline, verdict["chosen"], confidence)
     return {
         "title": "embedtune report",
         "choice": verdict["choice"],
         "headline": headline(comparison, system, baseline, gains),
+        "rivals": rival_sentences(found, verdict["chosen"]),
+        "caveat": caveat(verdict["split"]),
+        "next_steps": next_steps(verdict, gains, found),
         "gate": {**verdict, "failures": failures},
         "confidence": f"{100 * confidence:g} %",
         "measures": [row["measure"] for row in gains],
+        "shown": shown_measure([row["measure"] for row in gains]),
+        "shown_explained": explained(shown_measure([row["measure"] for row in gains])),
         "systems": systems_table(comparison),
         "system": system,
         "baseline": baseline,
@@ -115,39 +123,37 @@ def systems_table(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def with_signs(rows: Mapping[str, Mapping[str, Any]], confidence: float) -> list[dict[str, Any]]:
-    """[{measure, sign, **row}] of differences (see significance.py). `sign` is better, worse, or "" if not significant.
+def contents_of(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The page's sections as (id, heading)."""
+    system, baseline = content["system"], content["baseline"]
+    sections = {
+        "systems": "Systems",
+        "gain": f"{system} over {baseline}",
+        "others": f"{system} over the others" if content["others"] else "",
+        "forgetting": "What was forgotten" if content["forgetting"]["change"] else "",
+        "scores": "What a score means",
+        "curves": "Curves",
+        "gained": "Questions that gained most",
+        "lost": "Questions that lost most",
+        "run": "What was run",
+        "terms": "Terms",
+    }
+    return [(section, heading) for section, heading in sections.items() if heading]
 
-    Both the interval and the test, corrected for how many tests there are, must be significant: the interval of a few
-    questions that agree is too narrow.
-    """
-    signed = []
-    for measure, row in rows.items():
-        sure = row["p_corrected"] <= 1 - confidence
-        sign = "better" if sure and row["low"] > 0 else "worse" if sure and row["high"] < 0 else ""
-        signed.append({"measure": measure, "sign": sign, **row})
-    return signed
 
-
-def headline(comparison: Mapping[str, Any], system: str, baseline: str, gains: list[dict[str, Any]]) -> str:
-    """The result in one or two sentences: better, worse or no significant difference; and the measures that got worse.
-
-    `gains` are those of `system` over `baseline`, from `with_signs`.
-    """
-    by_measure = {row["measure"]: row for row in gains}
-    measure = shown_measure(list(by_measure))
-    row, means = by_measure[measure], comparison[measure]
-    what = (
-        f"{system} is {row['sign']} than {baseline}"
-        if row["sign"]
-        else f"no difference between {system} and {baseline} can be told from these questions"
+def systems_chart(content: Mapping[str, Any], styles: SeriesStyles) -> dict[str, str]:
+    """{title, svg}: the systems of `summary_content` with intervals of their means, in the measure shown."""
+    place = content["measures"].index(content["shown"])
+    means = {row["name"]: row["cells"][place] for row in content["systems"]}
+    title = f"{content['shown']} of each system"
+    svg = charts.intervals(
+        title,
+        {name: (cell["mean"], cell["low"], cell["high"]) for name, cell in means.items()},
+        styles,
+        x=content["shown"],
+        marked=means[content["baseline"]]["mean"],
     )
-    worse = [other for other in by_measure if other != measure and by_measure[other]["sign"] == "worse"]
-    return (
-        f"{what}: {measure} {means[baseline]:.4f} → {means[system]:.4f}, a gain of {row['difference']:+.4f} "
-        f"({row['low']:+.4f} to {row['high']:+.4f}, p = {row['p_corrected']:.4f})."
-        + (f" It is worse in {', '.join(worse)}." if worse else "")
-    )
+    return {"title": title, "svg": svg}
 
 
 def charts_of(

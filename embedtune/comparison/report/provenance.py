@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+TRUST = "git config --global --add safe.directory"  # git reads a folder of another owner only where it is listed
+
 
 def revision() -> str:
-    """The commit that is checked out (`git describe`), with "-dirty" if tracked files differ; or "not in git"."""
-    done = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
-    return done.stdout.strip() or "not in git"
+    """The commit that is checked out (`git describe`), with "-dirty" if tracked files differ; or why none is known."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+    except FileNotFoundError:
+        return "not known: git is not installed"
+    if done.returncode == 0:
+        return done.stdout.strip()
+    if "dubious ownership" in done.stderr:
+        return f"not known: the folder belongs to another user; `{TRUST} {Path.cwd()}` lets git read it"
+    return "not in git" if "not a git repository" in done.stderr else "no commit yet"
+
+
+def now() -> str:
+    """The time, in UTC, to the minute."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def size_of(model: Path, parameters: int) -> str:
