@@ -45,7 +45,8 @@ def write(checkpoint: Path, write_weights: Callable[[Path], None], state: dict[s
     """Write a checkpoint atomically: `write_weights` fills a given directory, `state` goes to state.pt."""
     with files.atomic_directory(checkpoint) as partial:
         write_weights(partial)
-        torch.save(state, partial / STATE)
+        with (partial / STATE).open("wb") as file:  # if torch opened it, the reason of a failed write were lost
+            torch.save(state, file)
         sizes = {str(p.relative_to(partial)): p.stat().st_size for p in sorted(partial.rglob("*")) if p.is_file()}
         json_files.write_json(partial / COMPLETE, sizes)
 
