@@ -74,20 +74,19 @@ class EvaluationSet:
             "passages",
         )
         ids = [self.passages.document_ids[document] for document in documents]
-        table = None
-        if distributed.is_main():  # searches on the CPU: training holds the GPU's memory
+
+        def measured() -> pd.DataFrame:  # searches on the CPU: training holds the GPU's memory
             rankings = rank_documents(query_vectors, passage_vectors, owner, ids, max(cutoffs), use_gpu=False)
-            table = per_query_scores(self.queries, rankings, ids, cutoffs)
-        shared = distributed.broadcast_from_main(table)
-        assert shared is not None, "the main process has made it"
-        return shared
+            return per_query_scores(self.queries, rankings, ids, cutoffs)
+
+        return distributed.computed_on_main(measured)
 
     def _ranked(self, query_vectors: NDArray[np.float16]) -> NDArray[np.int64]:
         """The numbers of the documents to rank, ascending; the main process searches for the others."""
-        if self.more is None:
+        more = self.more
+        if more is None:
             return self.documents
-        every = np.union1d(self.documents, self.more(query_vectors)) if distributed.is_main() else self.documents
-        return distributed.broadcast_from_main(every)
+        return distributed.computed_on_main(lambda: np.union1d(self.documents, more(query_vectors)))
 
 
 def prepare_evaluation_set(
