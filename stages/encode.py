@@ -1,7 +1,5 @@
 """encode: embed every passage and every query with one model, on all GPUs (`python -m stages.encode base`)."""
 
-import sys
-
 from embedtune.compute import distributed
 from embedtune.compute.device import encoding_dtype, pick_device
 from embedtune.config import paths
@@ -12,13 +10,13 @@ from embedtune.core.run_folder import run_name
 from embedtune.data.corpus import SPLITS, read_query_texts
 from embedtune.data.passages import open_passages
 from embedtune.models.encode_collection import encode_collection
-from stages.running import code_of, run
+from stages.running import code_of, named, run
 
 
 def main() -> None:
     """Write data/embeddings/<name>."""
     params = load_params()
-    name = sys.argv[1]
+    name = named()
     processes = distributed.processes_per_node("auto")
     if not distributed.is_launched() and processes > 1:
         distributed.launch("stages.encode", [name], processes)

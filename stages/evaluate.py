@@ -1,6 +1,5 @@
 """evaluate: search with one model's embeddings and measure the rankings (`python -m stages.evaluate base`)."""
 
-import sys
 from dataclasses import replace
 
 from embedtune.config import paths
@@ -14,13 +13,13 @@ from embedtune.models.vector_store import open_store
 from embedtune.retrieval.indexes import index_recall, open_index
 from embedtune.retrieval.searcher import DenseSearcher, stored_vectors
 from embedtune.retrieval.system import describe_dense
-from stages.running import run
+from stages.running import named, run
 
 
 def main() -> None:
     """Write data/runs/<name>, metrics/<name>.json and metrics/plots/<name>."""
     params = load_params()
-    name = sys.argv[1]
+    name = named()
     split, cutoffs, search = params.evaluate.split, sorted(set(params.evaluate.cutoffs)), params.evaluate.index_search
     queries = read_asked(paths.QUERIES, paths.QRELS, split)
     store, passages = open_store(paths.embeddings(name)), open_passages(paths.PASSAGES)

@@ -1,6 +1,5 @@
 """fuse: fuse a model's rankings with BM25's and measure the fusion (`python -m stages.fuse hybrid_scores`)."""
 
-import sys
 from typing import Any
 
 from embedtune.config import paths
@@ -15,13 +14,13 @@ from embedtune.evaluation.per_query import read_slices
 from embedtune.retrieval.rankings import read_rankings
 from embedtune.retrieval.searcher import FusedSearcher, StoredSearcher
 from embedtune.retrieval.system import SYSTEM, describe_fused, fuse_of
-from stages.running import run
+from stages.running import named, run
 
 
 def main() -> None:
     """Write data/runs/<fusion>, metrics/<fusion>.json and metrics/plots/<fusion>."""
     params = load_params()
-    name = sys.argv[1]
+    name = named()
     fusion, depth, split = params.fusions[name], params.evaluate.depth, params.evaluate.split
     queries, ids = read_asked(paths.QUERIES, paths.QRELS, split), open_passages(paths.PASSAGES).document_ids
     dense, lexical = (stored(system, queries, ids) for system in (fusion.dense, BM25))

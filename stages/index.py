@@ -1,19 +1,17 @@
 """index: build a FAISS index of one model's passage embeddings (`python -m stages.index finetuned`)."""
 
-import sys
-
 from embedtune.config import paths
 from embedtune.config.reading import load_params
 from embedtune.core import cli, files
 from embedtune.models.vector_store import open_store
 from embedtune.retrieval.indexes import build_index
-from stages.running import run
+from stages.running import named, run
 
 
 def main() -> None:
     """Write data/indexes/<name>."""
     params = load_params()
-    name = sys.argv[1]
+    name = named()
     vectors = open_store(paths.embeddings(name)).passages
     directory = paths.index(name)
     with files.atomic_directory(directory) as target:

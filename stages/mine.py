@@ -1,7 +1,6 @@
 """mine: choose each training question's positives and sample its negatives (`python -m stages.mine finetuned`)."""
 
 import functools
-import sys
 
 from embedtune.config import paths
 from embedtune.config.reading import load_params
@@ -14,13 +13,13 @@ from embedtune.mining.mining_counts import held_out_counts, mining_counts, score
 from embedtune.mining.positives import Rerank, passage_scorer
 from embedtune.models.vector_store import open_store
 from embedtune.retrieval.dense import rank_documents
-from stages.running import run
+from stages.running import named, run
 
 
 def main() -> None:
     """Write data/mined/<round>.jsonl, a readable sample of it, metrics/mining/<round>.json and a plot of score gaps."""
     params = load_params()
-    name = sys.argv[1]
+    name = named()
     corpus, store = paths.CORPUS, open_store(paths.embeddings(params.rounds[name].start))
     recipe = MiningSettings(**params.mine.model_dump(exclude={"positive_passage"}))
     passages = open_passages(paths.PASSAGES)

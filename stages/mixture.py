@@ -1,7 +1,5 @@
 """mixture: interpolate a round's weights with the base model's, by dev (`python -m stages.mixture mixed`)."""
 
-import sys
-
 from embedtune.compute.device import pick_device
 from embedtune.compute.memory import keep_freed_memory
 from embedtune.config import paths
@@ -18,13 +16,13 @@ from embedtune.models.settings import read_settings
 from embedtune.models.tokenization import load_tokenizer
 from embedtune.models.vector_store import open_store
 from embedtune.training.mixture import sweep
-from stages.running import run
+from stages.running import named, run
 
 
 def main() -> None:
     """Write models/<mixture>, metrics/training/<mixture>.json and the table of the weights tried."""
     params = load_params()
-    name = sys.argv[1]
+    name = named()
     asked = params.mixtures[name]
     base, tuned = paths.BASE, paths.model(asked.model)
     settings, tokenizer = read_settings(base), load_tokenizer(base)

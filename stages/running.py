@@ -1,5 +1,6 @@
 """What all stages share: error messages that name keys of params.yaml, and the list of a stage's code files."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,16 @@ def run(main: Callable[[], None], *sections: str) -> None:
         return text
 
     cli.run(main, explain, AGAIN)
+
+
+def named() -> str:
+    """The round, mixture or fusion that a stage is to work on, its first argument: `finetuned`, or `encode@finetuned`.
+
+    The latter is how DVC names the stage (DVC_STAGE). Raises EmbedTuneError without an argument.
+    """
+    if len(sys.argv) < 2:
+        raise EmbedTuneError("which model? write its name, base or one of rounds, mixtures or fusions, as an argument")
+    return sys.argv[1].rpartition("@")[2]
 
 
 def code_of(stage: str) -> list[Path]:

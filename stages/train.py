@@ -2,7 +2,6 @@
 
 import functools
 import shutil
-import sys
 from pathlib import Path
 
 from embedtune.compute import distributed
@@ -26,7 +25,7 @@ from embedtune.training.objectives.contrastive import Contrastive
 from embedtune.training.options import Adapter, Batching, Evaluating, Optimizer, Saving, from_section
 from embedtune.training.records import cost, write_records
 from embedtune.training.training_data import TrainingSet, read_training_set
-from stages.running import code_of, run
+from stages.running import code_of, named, run
 
 DEV = [paths.QUERIES / "dev.jsonl", paths.QRELS / "dev.tsv", paths.DEV_POOL, paths.embeddings(BASE) / STORE]
 
@@ -34,7 +33,7 @@ DEV = [paths.QUERIES / "dev.jsonl", paths.QRELS / "dev.tsv", paths.DEV_POOL, pat
 def main() -> None:
     """Write models/<round>, metrics/training/<round>.json and the loss curve."""
     params = load_params()
-    name = sys.argv[1]
+    name = named()
     base = paths.model(params.rounds[name].start)
     settings = read_settings(base)
     check_length("query_max_len", params.train.query_max_len, settings)

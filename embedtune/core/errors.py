@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 SHOWN_PROBLEMS = 20  # about a screenful; the message gives the number of the rest
+SHOWN_CHARACTERS = 200  # of a value that a message repeats
+LONGEST_LINE = 2_000  # characters of a line of a message
 
 
 class EmbedTuneError(Exception):
@@ -21,6 +23,21 @@ class ParameterError(EmbedTuneError):
         self.parameter, self.problem = parameter, problem
 
 
+def shown(value: object) -> str:
+    """A value as Python writes it, for a message: on one line, and cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # of a whole number of more digits than Python converts
+        return "a whole number of thousands of digits"
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
+
+
+def one_line(text: str) -> str:
+    """`text` as one line of a message: control characters and line ends are written as escapes, and it is cut."""
+    text = text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE - 1]}…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class Problems:
     """Collects the problems of one input, so that one run reports all of them."""
 
@@ -32,7 +49,7 @@ class Problems:
         """Record one problem: `where` is a file with its line or key, `what` says what is wrong and how to fix it."""
         self.count += 1
         if self.count <= SHOWN_PROBLEMS:
-            self._shown.append(f"{where}: {what}")
+            self._shown.append(f"{one_line(where)}: {one_line(what)}")
 
     def text(self) -> str:
         """The problems, one per line: the first `SHOWN_PROBLEMS`, then the number of the others."""
