@@ -37,11 +37,11 @@ def in_words(text: str, *sections: str) -> str:
 
 
 def name_given(known: Collection[str] = ()) -> str:
-    """The name that the stage is called with, such as `base`; one of `known`, if any are given.
+    """The name that the stage is called with: `base`, or `encode@base`, as DVC names the stage (DVC_STAGE).
 
-    Raises EmbedTuneError if none or several are given, or an unknown one.
+    Raises EmbedTuneError if none or several are given, or one that is not in `known`, if any are.
     """
-    command, names = f"python -m stages.{Path(sys.argv[0]).stem}", sys.argv[1:]
+    command, names = f"python -m stages.{Path(sys.argv[0]).stem}", [name.rpartition("@")[2] for name in sys.argv[1:]]
     expected = f"one of {', '.join(known)}" if known else "a name, such as base"
     if len(names) != 1:
         raise EmbedTuneError(f"{command}: expected {expected}, got {' '.join(names) or 'nothing'}")

@@ -12,30 +12,33 @@ import datetime
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
+from embedtune.compute.processes import end_with_parent, processor_count
 from embedtune.core.errors import EmbedTuneError, ParameterError
 
 T = TypeVar("T")
 
 BUCKET_ELEMENTS = 16_777_216  # of the gradients that one all-reduce sums: 64 MB in fp32
 SHUTDOWN_SECONDS = 600  # after a request to stop: time to finish a step and write a checkpoint
+LAUNCHER = "EMBEDTUNE_LAUNCHER"  # environment variable of the processes that `launch` started: its own process id
 TIMEOUT = datetime.timedelta(hours=2)  # the longest wait for another process, which may be searching or writing
 
 
 def processes_per_node(wanted: int | str) -> int:
     """The number of processes to launch on this machine: `wanted`, or for "auto" one per GPU (1 without a GPU).
 
-    Raises ParameterError when the machine has GPUs, but fewer than `wanted`.
+    Raises ParameterError when `wanted` is more than the GPUs of the machine or, without a GPU, than its processors.
     """
     gpus = torch.cuda.device_count()
-    if wanted != "auto" and 0 < gpus < int(wanted):
-        raise ParameterError("nproc_per_node", f"expected auto or at most {gpus}, the GPUs in sight, got {wanted}")
+    most, what = (gpus, "GPUs in sight") if gpus else (processor_count(), "processors of this machine")
+    if wanted != "auto" and int(wanted) > most:
+        raise ParameterError("nproc_per_node", f"expected auto or at most {most}, the {what}, got {wanted}")
     return max(1, gpus) if wanted == "auto" else int(wanted)
 
 
@@ -62,6 +65,7 @@ def launch(module: str, arguments: list[str], processes: int, across_machines: b
     from torch.distributed.run import config_from_args, parse_args
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the processes' own messages say more
+    os.environ[LAUNCHER] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     alone = ["--nnodes", "1", "--node-rank", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     where = [] if across_machines and several_nodes() else [*alone, "--rdzv-id", str(os.getpid())]
@@ -80,10 +84,15 @@ def launch(module: str, arguments: list[str], processes: int, across_machines: b
 
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
-    """Initialise the default process group if torchrun started this process; otherwise do nothing."""
+    """Initialise the default process group if torchrun started this process; otherwise do nothing.
+
+    A process that `launch` started ends with its launcher.
+    """
     if not is_launched():
         yield
         return
+    if LAUNCHER in os.environ:
+        end_with_parent(int(os.environ[LAUNCHER]))
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
@@ -168,6 +177,29 @@ def broadcast_from_main(value: T) -> T:
     values = [value]
     dist.broadcast_object_list(values, src=0)
     return values[0]
+
+
+def computed_on_main(compute: Callable[[], T]) -> T:
+    """What `compute` gives on the process of rank 0, on every process.
+
+    If it raises, every process raises: rank 0 the error itself, the others EmbedTuneError with its text. None is left
+    waiting for the others.
+    """
+    if world_size() == 1:
+        return compute()
+    value: T | None = None
+    failed: Exception | None = None
+    if is_main():
+        try:
+            value = compute()
+        except Exception as error:
+            failed = error
+    value, problem = broadcast_from_main((value, None if failed is None else str(failed) or repr(failed)))
+    if failed is not None:
+        raise failed
+    if problem is not None:
+        raise EmbedTuneError(problem)
+    return cast(T, value)
 
 
 def all_reduce(tensor: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,16 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from embedtune.config.schema import BASE, BESIDE, RESAMPLES_BEYOND, RESERVED, GateRule, Params, embedding_models
+from embedtune.config.schema import (
+    BASE,
+    BESIDE,
+    MOST_RESAMPLES,
+    RESAMPLES_BEYOND,
+    RESERVED,
+    GateRule,
+    Params,
+    embedding_models,
+)
 from embedtune.core.errors import Problems
 from embedtune.evaluation.slice_names import BOUNDS, group_names
 
@@ -139,7 +148,10 @@ def _check_resamples(
 ) -> None:
     """Refuse too few resamples: at least RESAMPLES_BEYOND must lie beyond the bound on each of `sides` sides."""
     enough = math.ceil(round(RESAMPLES_BEYOND * sides / (1 - confidence), 6))
-    if params.compare.resamples < enough:
+    if enough > MOST_RESAMPLES:
+        most = 1 - RESAMPLES_BEYOND * sides / MOST_RESAMPLES
+        refuse(key, f"expected at most {most:g}, for which {MOST_RESAMPLES} resamples are enough, got {confidence!r}")
+    elif params.compare.resamples < enough:
         refuse(
             key,
             f"{params.compare.resamples:,} resamples (compare.resamples) are too few for {confidence:g}; "

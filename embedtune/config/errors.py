@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args, get_origin
 import pydantic
 from pydantic import BaseModel
 
+from embedtune.core.errors import shown
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -33,7 +35,8 @@ def explained(errors: pydantic.ValidationError, content: dict[str, Any], schema:
         elif error["type"] == "missing" and error["loc"][-1] == known_keys[-1]:
             messages[where] = f"missing; add it with {_expected(field)}"
         elif where not in messages:
-            messages[where] = _wrong_value(_value_at(content, known_keys), _expected(field))
+            expected = _expected(field) + _upper_bound(error)
+            messages[where] = _wrong_value(_value_at(content, known_keys), expected)
     return messages
 
 
@@ -94,9 +97,15 @@ def _unknown_key(key: str, section: type[BaseModel]) -> str:
     return f"unknown key{guess or '; known here: ' + ', '.join(_fields(section))}"
 
 
+def _upper_bound(error: Any) -> str:
+    """The largest valid value, where the value is above it and the description does not say it."""
+    most = error["ctx"]["le"] if error["type"] == "less_than_equal" else 0
+    return f", at most {most:g}" if most > 1 and isinstance(most, float) else f", at most {most}" if most > 1 else ""
+
+
 def _wrong_value(value: Any, expected: str) -> str:
-    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    message = f"expected {expected}, got {shown}"
+    found = "null" if value is None else str(value).lower() if isinstance(value, bool) else shown(value)
+    message = f"expected {expected}, got {found}"
     is_percentage = isinstance(value, (int, float)) and not isinstance(value, bool) and 1 < value <= 100
     if expected.startswith("a number from 0 to 1") and is_percentage:
         message += f"; for {value:g} % write {value / 100:g}"

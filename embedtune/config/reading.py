@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,10 @@ from embedtune.config.cross_checks import check_together
 from embedtune.config.errors import explained
 from embedtune.config.renamed import renamed
 from embedtune.config.schema import Params
-from embedtune.core.errors import EmbedTuneError, Problems
+from embedtune.core.errors import EmbedTuneError, Problems, message_line, shown
+
+LARGEST_FILE = 100_000  # characters of a parameter file, some seconds of reading; the shipped one has 15,000
+MOST_VALUES = 100_000
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
@@ -55,9 +60,11 @@ def parse_params(text: str, path: Path, as_typed: bool = False) -> dict[str, Any
 
     With `as_typed`, numbers and texts know how they were typed, for writing them again (ruamel's round trip).
 
-    Raises EmbedTuneError naming `path` and the line if it is not valid YAML or a key stands twice, and if it holds no
-    sections.
+    Raises EmbedTuneError naming `path` and the line if it is not valid YAML or a key stands twice, if it holds no
+    sections, and if it holds more than any run could need, aliases written out.
     """
+    if len(text) > LARGEST_FILE:
+        raise EmbedTuneError(f"{path}: {len(text)} characters are more than the {LARGEST_FILE} of the largest file")
     try:
         yaml = YAML(typ="rt" if as_typed else "safe", pure=True)
         yaml.preserve_quotes = True
@@ -65,15 +72,51 @@ def parse_params(text: str, path: Path, as_typed: bool = False) -> dict[str, Any
     except DuplicateKeyError as error:
         key = re.search(r'duplicate key "(.*?)"', str(error.problem))
         raise EmbedTuneError(
-            f"{path}{_line(error)}: not valid YAML: key '{key[1] if key else ''}' stands twice in one section"
+            f"{path}{_line(error)}: not valid YAML: key '{message_line(key[1]) if key else ''}' stands twice in one section"
         ) from error
     except MarkedYAMLError as error:
-        raise EmbedTuneError(f"{path}{_line(error)}: not valid YAML: {error.problem}") from error
+        raise EmbedTuneError(f"{path}{_line(error)}: not valid YAML: {message_line(str(error.problem))}") from error
     except YAMLError as error:
-        raise EmbedTuneError(f"{path}: not valid YAML: {error}") from error
+        raise EmbedTuneError(f"{path}: not valid YAML: {message_line(str(error))}") from error
+    except RecursionError as error:
+        raise EmbedTuneError(f"{path}: not valid YAML: lists or sections are nested too deeply") from error
+    except (ValueError, LookupError, ArithmeticError, TypeError) as error:  # such as a date in a thirteenth month
+        raise EmbedTuneError(f"{path}: not valid YAML: a value cannot be read ({message_line(str(error))})") from error
+    if _values_in(content, {}) > MOST_VALUES:
+        raise EmbedTuneError(
+            f"{path}: more than {MOST_VALUES} values once its aliases (*name) are written out; write them out"
+        )
     if not isinstance(content, dict):
-        raise EmbedTuneError(f"{path}: expected sections such as `dataset:` and `train:`, got {content!r}")
+        raise EmbedTuneError(f"{path}: expected sections such as `dataset:` and `train:`, got {shown(content)}")
+    unnamed = next((key for key in _keys(content) if not isinstance(key, str)), None)
+    if unnamed is not None:
+        raise EmbedTuneError(
+            f"{path}: expected a text as the name of every key, got {shown(unnamed)}; put it in quotes"
+        )
     return content
+
+
+def _values_in(content: Any, known: dict[int, float]) -> float:
+    """How many values `content` has when each alias is written out; infinite if a value holds itself.
+
+    `known` has the counts by identity, so that a value to which many aliases lead is counted once.
+    """
+    if not isinstance(content, (dict, list)):
+        return 1
+    if id(content) not in known:
+        known[id(content)] = math.inf  # until it is counted: what meets it inside of it is endless
+        inside = content.values() if isinstance(content, dict) else content
+        known[id(content)] = 1 + sum(_values_in(value, known) for value in inside)
+    return known[id(content)]
+
+
+def _keys(content: Any) -> Iterator[Any]:
+    """The keys of all sections, at any depth."""
+    if isinstance(content, dict):
+        yield from content
+    if isinstance(content, (dict, list)):
+        for value in content.values() if isinstance(content, dict) else content:
+            yield from _keys(value)
 
 
 def _line(error: MarkedYAMLError) -> str:
@@ -87,3 +130,5 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise EmbedTuneError(f"{path}: no such file; run this in the project's root") from error
     except UnicodeDecodeError as error:
         raise EmbedTuneError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from error
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise EmbedTuneError(f"{path}: not a file; expected the file with all parameters") from error

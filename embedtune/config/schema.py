@@ -15,6 +15,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from embedtune.config.errors import Expected
 
+# Bounds of what NumPy, torch, FAISS and trec_eval compute with, and of what ends within a day.
+LARGEST_WHOLE = 2**31 - 1  # int32
+LARGEST_SEED = 2**63 - 1  # int64
+LARGEST_NUMBER = 1e30  # float32 ends at 3.4e38
+LARGEST_RANK = 1_000_000
+LARGEST_SAMPLE = 1_000_000  # documents or questions that the generated sample has
+LARGEST_LORA_R = 8192  # wider than the layers of the largest embedding models
+RESAMPLES_BEYOND = 10  # fewest resamples that must lie beyond a confidence bound
+FEWEST_RESAMPLES, MOST_RESAMPLES = 100, 1_000_000
+
 
 def _number(value: Any) -> Any:
     """Refuse what pydantic would turn into a number and DVC would not: a bool, a text such as "1e-5" in quotes.
@@ -31,11 +41,14 @@ def _number(value: Any) -> Any:
 _AsNumber = BeforeValidator(_number)
 Share = Annotated[float, _AsNumber, Field(ge=0, le=1), Expected("a number from 0 to 1")]
 AboveZeroToOne = Annotated[float, _AsNumber, Field(gt=0, le=1), Expected("a number above 0, at most 1")]
-Positive = Annotated[float, _AsNumber, Field(gt=0), Expected("a number above 0")]
-NotNegative = Annotated[float, _AsNumber, Field(ge=0), Expected("a number of 0 or more")]
-Count = Annotated[int, _AsNumber, Field(ge=1), Expected("a whole number of 1 or more")]
-WholeNumber = Annotated[int, _AsNumber, Field(ge=0), Expected("a whole number of 0 or more")]
-Text = Annotated[str, Field(min_length=1), Expected("a text that is not empty")]
+Positive = Annotated[float, _AsNumber, Field(gt=0, le=LARGEST_NUMBER), Expected("a number above 0")]
+NotNegative = Annotated[float, _AsNumber, Field(ge=0, le=LARGEST_NUMBER), Expected("a number of 0 or more")]
+Count = Annotated[int, _AsNumber, Field(ge=1, le=LARGEST_WHOLE), Expected("a whole number of 1 or more")]
+WholeNumber = Annotated[int, _AsNumber, Field(ge=0, le=LARGEST_WHOLE), Expected("a whole number of 0 or more")]
+Seed = Annotated[int, _AsNumber, Field(ge=0, le=LARGEST_SEED), Expected("a whole number of 0 or more")]
+Text = Annotated[
+    str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$"), Expected("a text that is not empty")
+]
 TrueOrFalse = Annotated[bool, Field(strict=True), Expected("true or false")]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
@@ -50,11 +63,14 @@ class SplitShares(_Section):
     test: Share
 
 
+SampleCount = Annotated[int, _AsNumber, Field(ge=1, le=LARGEST_SAMPLE), Expected("a whole number of 1 or more")]
+
+
 class SampleSize(_Section):
-    documents: Annotated[int, _AsNumber, Field(ge=10), Expected("a whole number of 10 or more")]
-    train_queries: Count
-    dev_queries: Count
-    test_queries: Count
+    documents: Annotated[int, _AsNumber, Field(ge=10, le=LARGEST_SAMPLE), Expected("a whole number of 10 or more")]
+    train_queries: SampleCount
+    dev_queries: SampleCount
+    test_queries: SampleCount
 
 
 class Dataset(_Section):
@@ -73,7 +89,7 @@ class Dataset(_Section):
     judge_equal_documents_alike: TrueOrFalse
     ignore_identical_text: TrueOrFalse
     shuffle_train_questions: TrueOrFalse
-    seed: WholeNumber
+    seed: Seed
     sample: SampleSize
 
 
@@ -94,7 +110,7 @@ class Model(_Section):
 
 
 class Segment(_Section):
-    max_tokens: Annotated[int, _AsNumber, Field(ge=8), Expected("a whole number of 8 or more")]
+    max_tokens: Annotated[int, _AsNumber, Field(ge=8, le=LARGEST_WHOLE), Expected("a whole number of 8 or more")]
     max_passages: Annotated[Count | None, Expected("a whole number of 1 or more, or null for all passages")]
     overlap_tokens: WholeNumber
     boundaries: Literal["word", "sentence"]
@@ -114,7 +130,7 @@ OpenRankWindow = Annotated[
 ]
 
 
-SystemName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_]*$")]
+SystemName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_]*$", max_length=64)]
 
 
 class Round(_Section):
@@ -146,14 +162,15 @@ class Mine(_Section):
         Expected("a number above 0, at most 1, such as 0.95, or none, or null for the recipe's"),
     ]
     max_score_margin: Annotated[
-        Annotated[float, _AsNumber] | None, Expected("a number such as 0.1 (above the positive) or -0.05, or null")
+        Annotated[float, _AsNumber, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)] | None,
+        Expected("a number such as 0.1 (above the positive) or -0.05, or null"),
     ]
     near_duplicate_share: Annotated[
         AboveZeroToOne | None, Expected("a number above 0, at most 1, such as 0.8, or null")
     ]
     positives_per_document: Count
     positive_closeness: Share
-    seed: WholeNumber
+    seed: Seed
 
 
 class Reranker(_Section):
@@ -167,7 +184,7 @@ class Reranker(_Section):
 class DevPool(_Section):
     top_documents: Count
     random_documents: WholeNumber
-    seed: WholeNumber
+    seed: Seed
 
 
 Strategy = Literal["no", "epoch", "steps"]
@@ -188,7 +205,7 @@ class Train(_Section):
     query_max_len: Annotated[Count | None, Expected("a whole number of 1 or more, or null for encode.query_max_len")]
     passage_max_len: Annotated[Count | None, Expected("a whole number of 1 or more, or null for segment.max_tokens")]
     sub_batch_size: MaybeCount
-    lora_r: Count
+    lora_r: Annotated[int, _AsNumber, Field(ge=1, le=LARGEST_LORA_R), Expected("a whole number of 1 or more")]
     lora_alpha: Count
     lora_dropout: Share
     lora_target_modules: Annotated[
@@ -222,15 +239,20 @@ class Train(_Section):
     save_strategy: Strategy
     save_steps: Count
     save_total_limit: MaybeCount
-    seed: WholeNumber
+    seed: Seed
+
+
+Rank = Annotated[int, _AsNumber, Field(ge=1, le=LARGEST_RANK), Expected("a whole number of 1 or more")]
 
 
 class Evaluate(_Section):
     split: Literal["train", "dev", "test"]
     cutoffs: Annotated[
-        tuple[Count, ...], Field(min_length=1), Expected("a list of ranks of 1 or more, such as [1, 10, 100]")
+        tuple[Rank, ...],
+        Field(min_length=1, max_length=100),
+        Expected("a list of ranks of 1 or more, such as [1, 10, 100]"),
     ]
-    depth: Count
+    depth: Rank
     best_passages: Count
     index_search: str
 
@@ -255,14 +277,11 @@ RESERVED = (  # names that no other system may have, since these exist:
 )
 
 
-RESAMPLES_BEYOND = 10  # fewest resamples that must lie beyond a confidence bound
-
-
 class Index(_Section):
     factory: Text
     shard_rows: Count
     train_rows: Count
-    seed: WholeNumber
+    seed: Seed
 
 
 class Lexical(_Section):
@@ -306,14 +325,21 @@ class Compare(_Section):
         | None
     )
     confidence: Annotated[float, _AsNumber, Field(gt=0, lt=1), Expected("a number between 0 and 1, such as 0.95")]
-    resamples: Annotated[int, _AsNumber, Field(ge=100), Expected("a whole number of 100 or more")]
-    seed: WholeNumber
+    resamples: Annotated[
+        int,
+        _AsNumber,
+        Field(ge=FEWEST_RESAMPLES, le=MOST_RESAMPLES),
+        Expected(f"a whole number of {FEWEST_RESAMPLES} or more"),
+    ]
+    seed: Seed
 
 
 class GateRule(_Section):
     """The smallest gain that a measure must have, and the confidence required."""
 
-    min_gain: Annotated[float, _AsNumber, Expected("a number such as 0.01, or -0.01 for a loss that may be")]
+    min_gain: Annotated[
+        float, _AsNumber, Field(ge=-1, le=1), Expected("a number such as 0.01, or -0.01 for a loss that may be")
+    ]
     confidence: Annotated[float, _AsNumber, Field(gt=0, lt=1), Expected("a number between 0 and 1, such as 0.95")]
 
 
@@ -334,7 +360,7 @@ class Calibrate(_Section):
 class GeneralData(_Section):
     source: Literal["none", "local"]
     path: Text
-    max_tokens: Annotated[int, _AsNumber, Field(ge=8), Expected("a whole number of 8 or more")]
+    max_tokens: Annotated[int, _AsNumber, Field(ge=8, le=LARGEST_WHOLE), Expected("a whole number of 8 or more")]
 
 
 class Mixture(_Section):

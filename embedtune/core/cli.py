@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import sys
@@ -10,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from embedtune.core.errors import EmbedTuneError
+from embedtune.core.storage import refusal
 from embedtune.core.visible import visible
 
 SECONDS_FOR_THE_FIRST = 3
@@ -18,8 +18,8 @@ SECONDS_FOR_THE_FIRST = 3
 def run(main: Callable[[], None], explain: Callable[[EmbedTuneError], str] = str, again: str = "run it again") -> None:
     """Call `main` and exit with a message on stderr for errors that the user can fix; others keep their traceback.
 
-    These errors are EmbedTuneError, a full disk (OSError with ENOSPC) and an interrupt from the keyboard. `explain`
-    turns an EmbedTuneError into the message. `again` tells the user how to resume after an interrupt or a full disk.
+    These errors are EmbedTuneError, a file that the system refuses to write (see storage.py) and an interrupt from the
+    keyboard. `explain` turns an EmbedTuneError into the message. `again` tells the user how to go on after the others.
     A character that the terminal's encoding lacks is written as an escape.
     """
     for stream in (sys.stdout, sys.stderr):
@@ -36,10 +36,11 @@ def run(main: Callable[[], None], explain: Callable[[EmbedTuneError], str] = str
     except BrokenPipeError:  # the reader of the output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain once more at its end
         sys.exit(1)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            sys.exit(f"error: the disk is full ({error.filename or error}); make room, then {again}")
-        raise
+    except Exception as error:
+        refused = refusal(error)
+        if refused is None:
+            raise
+        sys.exit(f"error: {refused.reason} ({getattr(error, 'filename', None) or error}); {refused.mend}, then {again}")
     except KeyboardInterrupt:
         sys.exit(f"interrupted; {again}")
 

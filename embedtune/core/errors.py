@@ -6,7 +6,11 @@ import contextlib
 import re
 from collections.abc import Iterator
 
+from embedtune.core.visible import visible
+
 SHOWN_PROBLEMS = 20  # about a screenful; the message gives the number of the rest
+SHOWN_CHARACTERS = 200  # of a value that a message repeats
+LONGEST_LINE = 2_000  # characters of a line of a message
 
 
 class EmbedTuneError(Exception):
@@ -36,6 +40,21 @@ def naming(folder: str, name: str) -> Iterator[None]:
         raise
 
 
+def shown(value: object) -> str:
+    """A value as Python writes it, for a message: on one line, and cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # of a whole number of more digits than Python converts
+        return "a whole number of thousands of digits"
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
+
+
+def message_line(text: str) -> str:
+    """`text` as one line of a message: control characters and line ends are written as escapes, and it is cut."""
+    text = text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE - 1]}…"
+    return visible(text).replace("\n", "\\n")
+
+
 class Problems:
     """Collects the problems of one input, so that one run reports all of them."""
 
@@ -50,7 +69,7 @@ class Problems:
         """
         self.count += 1
         if shown and len(self._shown) < SHOWN_PROBLEMS:
-            self._shown.append(f"{where}: {what}")
+            self._shown.append(f"{message_line(where)}: {message_line(what)}")
 
     def text(self) -> str:
         """The problems, one per line: the first `SHOWN_PROBLEMS`, then the number of the others."""

@@ -75,18 +75,17 @@ class EvaluationSet:
             "passages",
         )
         ids = [self.passages.document_ids[document] for document in documents]
-        table = None
-        if distributed.is_main():  # searches on the CPU: training holds the GPU's memory
+
+        def measured() -> pd.DataFrame:  # searches on the CPU: training holds the GPU's memory
             rankings = without_ignored(
                 self.queries,
                 ids,
                 max(cutoffs),
                 lambda depth: rank_documents(query_vectors, passage_vectors, owner, ids, depth, use_gpu=False),
             )
-            table = per_query_scores(self.queries, rankings, ids, cutoffs)
-        shared = distributed.broadcast_from_main(table)
-        assert shared is not None, "the main process has made it"
-        return shared
+            return per_query_scores(self.queries, rankings, ids, cutoffs)
+
+        return distributed.computed_on_main(measured)
 
     def base_means(self, base: VectorStore, cutoffs: list[int]) -> dict[str, float]:
         """Measure -> mean of the base model, by the vectors that its store has of the dev queries and the documents."""
@@ -100,10 +99,10 @@ class EvaluationSet:
 
     def _ranked(self, query_vectors: NDArray[np.float16]) -> NDArray[np.int64]:
         """The numbers of the documents to rank, ascending; the main process searches for the others."""
-        if self.more is None:
+        more = self.more
+        if more is None:
             return self.documents
-        every = np.union1d(self.documents, self.more(query_vectors)) if distributed.is_main() else self.documents
-        return distributed.broadcast_from_main(every)
+        return distributed.computed_on_main(lambda: np.union1d(self.documents, more(query_vectors)))
 
 
 def prepare_evaluation_set(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,15 +37,8 @@ def save_trained(backbone: PreTrainedModel | PeftModel, base: Path, target: Path
 
 
 def save_weights(backbone: PreTrainedModel | PeftModel, target: Path) -> None:
-    """Write weights (an adapter's alone, if any) and config to `target`. Raises OSError (ENOSPC) on a full disk."""
-    from safetensors import SafetensorError
-
-    try:
-        backbone.save_pretrained(str(target))
-    except SafetensorError as error:
-        if "os error 28" in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
-        raise
+    """Write weights (an adapter's alone, if any) and config to the directory `target`."""
+    backbone.save_pretrained(str(target))
     _name_rope_as_transformers_4(target / "config.json")
 
 

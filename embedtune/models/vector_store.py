@@ -10,7 +10,6 @@ place in store.json; what reads dense vectors refuses them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.core import json_files
+from embedtune.core import arrays, json_files
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.hashes import content_hash
 
@@ -77,10 +76,7 @@ def query_part(split: str) -> str:
 
 def create_array(path: Path, rows: int, dimension: int) -> NDArray[np.float16]:
     """Create a memory-mapped float16 array (rows, dimension) on disk. Raises OSError when the disk is full."""
-    out: NDArray[np.float16] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(rows, dimension))
-    if hasattr(os, "posix_fallocate"):  # with a sparse file, a full disk would mean a fatal signal without a message
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    out: NDArray[np.float16] = arrays.create_array(path, np.float16, (rows, dimension))
     return out
 
 

@@ -23,9 +23,9 @@ from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from embedtune.core.arrays import create_array
 from embedtune.core.json_files import write_json
 from embedtune.retrieval.terms import Terms
 
@@ -130,8 +130,8 @@ def _merge(directory: Path, blocks: list[_Spilled], lengths: NDArray[np.uint32],
     """Write the index's arrays, one range of hashes after another; hashes are uniform, so ranges are of like size."""
     postings = sum(len(block.documents) for block in blocks)
     normed = k1 * (1 - b + b * lengths / lengths.mean()) if len(lengths) else np.zeros(0)
-    indices = open_memmap(directory / "indices.csc.index.npy", "w+", np.int32, (postings,))
-    scores = open_memmap(directory / "data.csc.index.npy", "w+", np.float32, (postings,))
+    indices = create_array(directory / "indices.csc.index.npy", np.int32, (postings,))
+    scores = create_array(directory / "data.csc.index.npy", np.float32, (postings,))
     vocabulary, frequencies, written = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], 0
     for hashed, documents, repeats in _ranges(blocks, 1 + postings // BLOCK_POSTINGS):
         order = np.argsort(hashed, kind="stable")

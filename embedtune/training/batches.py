@@ -41,6 +41,19 @@ class Batch(TypedDict):
     scores: torch.Tensor | None
 
 
+class BatchArrays(TypedDict):
+    """A Batch whose tensors are NumPy arrays of the same shapes and dtypes."""
+
+    query_ids: list[str]
+    queries: dict[str, NDArray[np.int64]]
+    passages: dict[str, NDArray[np.int64]]
+    relevant: NDArray[np.int64]
+    documents: NDArray[np.int64]
+    relevant_texts: NDArray[np.int64]
+    texts: NDArray[np.int64]
+    scores: NDArray[np.float32] | None
+
+
 @dataclass(frozen=True)
 class BatchPlan:
     """How the queries of an epoch are split into batches: `batch_size` queries on each of `processes` processes.
@@ -133,24 +146,43 @@ class BatchSampler(Sampler[list[int]]):
 
 def collate(groups: list[TrainingExample], pad_id: int, multiple_of: int) -> Batch:
     """Collate groups into a Batch; queries and passages are each padded to a multiple of `multiple_of` tokens."""
+    return tensors_of(collate_arrays(groups, pad_id, multiple_of))
+
+
+def collate_arrays(groups: list[TrainingExample], pad_id: int, multiple_of: int) -> BatchArrays:
+    """As `collate`, but with NumPy arrays in place of tensors."""
     scores = [group["scores"] for group in groups]
     return {
         "query_ids": [group["query_id"] for group in groups],
-        "queries": _tensors([group["query"] for group in groups], pad_id, multiple_of),
-        "passages": _tensors([passage for group in groups for passage in group["passages"]], pad_id, multiple_of),
+        "queries": _sequences([group["query"] for group in groups], pad_id, multiple_of),
+        "passages": _sequences([passage for group in groups for passage in group["passages"]], pad_id, multiple_of),
         "relevant": _padded([group["relevant"] for group in groups]),
-        "documents": torch.tensor([document for group in groups for document in group["documents"]]),
+        "documents": np.array([document for group in groups for document in group["documents"]], dtype=np.int64),
         "relevant_texts": _padded([group["relevant_texts"] for group in groups]),
-        "texts": torch.tensor([text for group in groups for text in group["texts"]]),
-        "scores": None if any(row is None for row in scores) else torch.tensor(scores, dtype=torch.float32),
+        "texts": np.array([text for group in groups for text in group["texts"]], dtype=np.int64),
+        "scores": None if any(row is None for row in scores) else np.array(scores, dtype=np.float32),
     }
 
 
-def _padded(rows: list[list[int]]) -> torch.Tensor:
+def tensors_of(arrays: BatchArrays) -> Batch:
+    """The same batch with tensors, which share the arrays' memory."""
+    return {
+        "query_ids": arrays["query_ids"],
+        "queries": {name: torch.from_numpy(array) for name, array in arrays["queries"].items()},
+        "passages": {name: torch.from_numpy(array) for name, array in arrays["passages"].items()},
+        "relevant": torch.from_numpy(arrays["relevant"]),
+        "documents": torch.from_numpy(arrays["documents"]),
+        "relevant_texts": torch.from_numpy(arrays["relevant_texts"]),
+        "texts": torch.from_numpy(arrays["texts"]),
+        "scores": None if arrays["scores"] is None else torch.from_numpy(arrays["scores"]),
+    }
+
+
+def _padded(rows: list[list[int]]) -> NDArray[np.int64]:
     most = max(len(row) for row in rows)
-    return torch.tensor([row + [-1] * (most - len(row)) for row in rows], dtype=torch.int64)
+    return np.array([row + [-1] * (most - len(row)) for row in rows], dtype=np.int64)
 
 
-def _tensors(sequences: list[NDArray[np.int64]], pad_id: int, multiple_of: int) -> dict[str, torch.Tensor]:
+def _sequences(sequences: list[NDArray[np.int64]], pad_id: int, multiple_of: int) -> dict[str, NDArray[np.int64]]:
     ids, mask = pad(sequences, pad_id, multiple_of)
-    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+    return {"input_ids": ids, "attention_mask": mask}

@@ -47,7 +47,8 @@ def write(checkpoint: Path, write_weights: Callable[[Path], None], state: dict[s
     """Write a checkpoint atomically: `write_weights` fills a given directory, `state` goes to state.pt."""
     with files.atomic_directory(checkpoint) as partial:
         write_weights(partial)
-        torch.save(state, partial / STATE)
+        with (partial / STATE).open("wb") as file:  # if torch opened it, the reason of a failed write were lost
+            torch.save(state, file)
         written = sorted(path for path in partial.rglob("*") if path.is_file())
         found = {str(p.relative_to(partial)): [p.stat().st_size, content_hash(p)] for p in written}
         json_files.write_json(partial / COMPLETE, found)

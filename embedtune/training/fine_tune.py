@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader
 
 from embedtune.compute import distributed
 from embedtune.compute.device import DTYPES, pick_device
@@ -25,12 +22,12 @@ from embedtune.models.saving import ADAPTER, save_trained
 from embedtune.models.settings import read_settings
 from embedtune.models.tokenization import load_tokenizer
 from embedtune.training import checkpoints
-from embedtune.training.batches import Batch, BatchPlan, BatchSampler, collate
+from embedtune.training.batches import BatchPlan, BatchSampler
+from embedtune.training.loading import batches, worker_deaths_explained
 from embedtune.training.loop import Checkpointing, Evaluator, Record, Schedule, train
 from embedtune.training.objectives.objective import Objective
 from embedtune.training.optimisation import Optimisation
 from embedtune.training.options import Adapter, Batching, Evaluating, Optimizer, Saving
-from embedtune.training.stopping import ignore_ctrl_c
 from embedtune.training.training_data import TrainingSet
 
 EVALUATION_BATCH_TOKENS = 16_384  # tokens in one forward pass on a GPU; a CPU is faster with fewer
@@ -119,16 +116,18 @@ def fine_tune(
         first=schedule.batches_before(record.step),
         lengths=training_set.lengths() if batching.group_by_length else None,
     )
-    train(
-        optimisation,
-        _loader(training_set, sampler, pad_id, device, batching.dataloader_num_workers),
-        schedule,
-        record,
-        saving=Checkpointing(run, lambda target: save_trained(backbone, base, target), saving),
-        evaluation=evaluation,
-        logging_steps=logging_steps,
-        tensorboard=tensorboard,
-    )
+    padded_to = 8 if device.type == "cuda" else 1
+    with worker_deaths_explained():
+        train(
+            optimisation,
+            batches(training_set, sampler, pad_id, padded_to, batching.dataloader_num_workers),
+            schedule,
+            record,
+            saving=Checkpointing(run, lambda target: save_trained(backbone, base, target), saving),
+            evaluation=evaluation,
+            logging_steps=logging_steps,
+            tensorboard=tensorboard,
+        )
     if evaluation:
         _say_what_is_close(record, evaluating.metric_for_best_model)
     if record.best_step is not None and record.best_step != record.step and distributed.is_main():
@@ -189,18 +188,3 @@ def write_tuned(trained: Trained, base: Path, target: Path, method: str) -> None
     else:
         save_trained(trained.backbone, base, target / ADAPTER)
         merge(base, target / ADAPTER, target)
-
-
-def _loader(
-    training_set: TrainingSet, sampler: BatchSampler, pad_id: int, device: torch.device, workers: int
-) -> Iterator[Batch]:
-    return iter(
-        DataLoader(
-            training_set,
-            batch_sampler=sampler,
-            collate_fn=functools.partial(collate, pad_id=pad_id, multiple_of=8 if device.type == "cuda" else 1),
-            num_workers=workers,
-            pin_memory=device.type == "cuda",
-            worker_init_fn=ignore_ctrl_c,
-        )
-    )

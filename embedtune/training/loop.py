@@ -218,10 +218,12 @@ def _out_of_patience(record: Record, evaluation: Evaluator) -> bool:
 
 
 def _save(optimisation: Optimisation, record: Record, saving: Checkpointing) -> None:
-    if distributed.is_main():
+    def write() -> None:
         state = {**optimisation.state(), "record": asdict(record)}
         checkpoints.write(saving.folder(record.step), saving.write_weights, state)
         checkpoints.rotate(saving.run, saving.options.save_total_limit, record.best_until)
+
+    distributed.computed_on_main(write)
 
 
 def _refuse_bad_loss(

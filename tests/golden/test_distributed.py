@@ -13,7 +13,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 
 from embedtune.compute import distributed
-from embedtune.core.errors import EmbedTuneError
+from embedtune.core.errors import EmbedTuneError, ParameterError
 from embedtune.training.optimisation import Optimisation
 from tests.forkserver import forkserver
 from tests.golden.training import Data, largest_difference, run, training_set
@@ -71,6 +71,8 @@ def worker(rank: int, world: int, port: int, base: Path, data: Data, scratch: Pa
     results["bad loss"] = bad_loss(base, data, scratch / "loss", world)
     results["gathered"] = distributed.all_gather(torch.full((2, 1), float(rank))).flatten().tolist()
     results["from main"] = distributed.broadcast_from_main(rank)
+    results["computed"] = distributed.computed_on_main(lambda: rank + 7)
+    results["failed on main"] = distributed.all_gather_objects(failing_on_main())
     if rank == 0:
         torch.save(results, scratch / "results.pt")
     dist.destroy_process_group()
@@ -111,6 +113,19 @@ def bad_loss(base: Path, data: Data, scratch: Path, world: int) -> str:
         run(base, training_set(base, data), scratch, per_device_train_batch_size=BATCH // world, **options)
     except EmbedTuneError as error:
         return str(error)
+    return "no error"
+
+
+def failing_on_main() -> str:
+    """The error that this process gets, with its kind."""
+
+    def compute() -> None:
+        raise ParameterError("eval_strategy", f"process {distributed.rank()} cannot rank")
+
+    try:
+        distributed.computed_on_main(compute)
+    except EmbedTuneError as error:
+        return f"{type(error).__name__} {error}"
     return "no error"
 
 
@@ -183,6 +198,13 @@ def test_gathering_and_telling(several: dict[str, Any]) -> None:
     world = several["world"]
     assert several["gathered"] == [float(rank) for rank in range(world) for _ in range(2)]
     assert several["from main"] == 0
+    assert several["computed"] == 7
+
+
+def test_an_error_of_the_main_process_ends_the_others_too(several: dict[str, Any]) -> None:
+    message = "eval_strategy: process 0 cannot rank"
+    others = [f"EmbedTuneError {message}"] * (several["world"] - 1)
+    assert several["failed on main"] == [f"ParameterError {message}", *others]
 
 
 def test_one_process_needs_no_group() -> None:

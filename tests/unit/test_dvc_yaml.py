@@ -13,6 +13,7 @@ from embedtune.config.recipe import FilledTrain
 from embedtune.config.schema import RESERVED, Train
 from embedtune.training.objectives.contrastive import Contrastive
 from embedtune.training.options import Adapter, Batching, Evaluating, Optimizer, Saving, from_section
+from stages import running
 from tools.code_dependencies import BY_FILE, ROOT, closure, code_dependencies, file_of, is_wording, renewed
 
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -140,6 +141,18 @@ def test_no_round_can_take_the_name_of_another_stages_file() -> None:
     }
     assert {"gate", "release", "rejection", "bm25"} < fixed
     assert fixed - {"report"} <= set(RESERVED)
+
+
+def test_no_parameter_stands_in_a_command_where_a_shell_would_read_it() -> None:
+    for name, stage in DVC["stages"].items():
+        command = f"python -m stages.{file_of(name)}"
+        assert STAGES[name]["cmd"] == (f'{command} "$DVC_STAGE"' if "foreach" in stage else command)
+
+
+@pytest.mark.parametrize("argument", ["finetuned", "encode@finetuned", "dvc.yaml:encode@finetuned"])
+def test_a_stage_is_told_its_name_by_hand_or_by_dvc(monkeypatch: pytest.MonkeyPatch, argument: str) -> None:
+    monkeypatch.setattr("sys.argv", ["stages/encode.py", argument])
+    assert running.named() == "finetuned"
 
 
 def test_every_option_of_training_is_in_one_group_or_used_by_the_stage() -> None:

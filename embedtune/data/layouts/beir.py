@@ -21,6 +21,7 @@ from embedtune.data.layouts.rows import (
     text_of,
 )
 
+LARGEST_JUDGMENT = 1000  # of a relevance: trec_eval, which measures, takes memory in proportion to the largest
 BEIR_SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "val"), "test": ("test",)}
 QUERY_KEYS = frozenset(("_id", "text", "metadata"))
 
@@ -101,6 +102,8 @@ def _qrels_reader(path: Path, texts: dict[str, str], queries: Path, bad_rows: Ba
             if len(parts) != 3 or not re.fullmatch(r"-?[0-9]+", parts[2]):
                 reason, common = _wrong_shape(raw, parts)
                 bad_rows.refuse(where, reason, raw, once=common)
+            elif len(parts[2].lstrip("-0")) > len(str(LARGEST_JUDGMENT)) or abs(int(parts[2])) > LARGEST_JUDGMENT:
+                bad_rows.refuse(where, f"expected a score from -{LARGEST_JUDGMENT} to {LARGEST_JUDGMENT}", raw)
             elif parts[0] not in texts:
                 bad_rows.refuse(where, f"names the query {parts[0]!r}, which {queries.name} lacks", raw)
             else:

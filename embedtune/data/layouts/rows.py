@@ -11,7 +11,9 @@ from typing import IO, Any
 import orjson
 
 from embedtune.core import json_files
-from embedtune.core.errors import Problems
+from embedtune.core.errors import Problems, shown
+
+LARGEST_SCORE = 1_000_000  # of a teacher, either way; training computes with float32
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,9 @@ def id_of(content: dict[str, Any], key: str) -> str:
     if not isinstance(value, str) or not value:
         raise InvalidRowError(f"'{key}' is missing or not an id")
     if any(c.isspace() for c in value):
-        raise InvalidRowError(f"'{key}' {value!r} holds white space, which TREC files cannot carry; replace it")
+        raise InvalidRowError(f"'{key}' {shown(value)} holds white space, which TREC files cannot carry; replace it")
+    if any(ord(c) < 32 or ord(c) == 127 for c in value):  # trec_eval ends an id at a zero byte
+        raise InvalidRowError(f"'{key}' {shown(value)} holds a control character; replace it")
     return value
 
 
@@ -202,6 +206,8 @@ def scores_of(content: dict[str, Any], key: str, count: int) -> list[float] | li
         raise InvalidRowError(f"'{key}' is not a list of numbers")
     if len(values) != count:
         raise InvalidRowError(f"'{key}' has {len(values)} scores for {count} texts")
+    if not all(abs(value) <= LARGEST_SCORE for value in values):
+        raise InvalidRowError(f"'{key}' holds a number beyond {LARGEST_SCORE}")
     return [float(value) for value in values]
 
 
