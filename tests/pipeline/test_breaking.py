@@ -72,8 +72,8 @@ def test_a_directory_in_the_wrong_format_is_named(project: Project, tmp_path: Pa
     use_local(project, "beir", tmp_path / "data")
     project.stages("download")
     assert stage_error(project, "convert") == (
-        "error: data/raw: `dataset.format: beir` needs corpus.jsonl, queries.jsonl (plain or .gz) and qrels/train.tsv; "
-        "found notes.txt; check `dataset.path` and `dataset.format`"
+        f"error: {tmp_path}/data: `dataset.format: beir` needs corpus.jsonl, queries.jsonl (plain or .gz) and "
+        "qrels/train.tsv; found notes.txt; check `dataset.path` and `dataset.format`"
     )
 
 
@@ -92,7 +92,7 @@ def test_a_gzip_file_cut_short_is_named(project: Project, tmp_path: Path) -> Non
     use_local(project, "pairs", tmp_path / "data")
     project.stages("download")
     error = stage_error(project, "convert")
-    assert error.startswith("error: data/raw/train.jsonl.gz:")
+    assert error.startswith(f"error: {tmp_path}/data/train.jsonl.gz:")
     assert "broken gzip stream" in error
 
 

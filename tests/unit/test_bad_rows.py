@@ -214,6 +214,11 @@ def test_the_first_twenty_bad_rows_are_listed_and_all_are_counted(tmp_path: Path
             "negative to neg",
         ),
         ("triplets", PAIRS[0], "'pos' is missing or not a list of texts; it looks like `format: pairs`"),
+        (
+            "triplets",
+            {"query": ["find:", "q"], "pos": [["", "p"]], "neg": [["", "n"]]},
+            "'pos' holds lists; give texts alone, without instructions",
+        ),
     ],
 )
 def test_rows_with_other_keys_are_named_once(

@@ -93,7 +93,7 @@ def _reader(
                 yield parse(where, raw, content)
             except InvalidRowError as error:
                 advice = _looks_like(content, layout_format) or _renaming(content, layout_format)
-                bad_rows.refuse(where, f"{error}{advice}", raw, once=bool(advice))
+                bad_rows.refuse(where, f"{error}{advice}", raw, once=error.common or bool(advice))
                 continue
             bad_rows.count_unread(content, KEYS[layout_format])
             for key in ("positive_passages", "negative_passages") if layout_format == "mldr" else ():

@@ -123,7 +123,11 @@ class BadRows:
 
 
 class InvalidRowError(Exception):
-    """A row is invalid; the text says why."""
+    """A row is invalid; the text says why. `common`: all rows of its file are likely to be, for the same reason."""
+
+    def __init__(self, reason: str, common: bool = False) -> None:
+        super().__init__(reason)
+        self.common = common
 
 
 def json_rows(path: Path, bad_rows: BadRows) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
@@ -225,6 +229,8 @@ def texts_of(content: dict[str, Any], key: str, needed: bool) -> list[str]:
         return []
     if needed and not values:
         raise InvalidRowError(f"'{key}' is empty; give at least one")
+    if any(isinstance(text, list) for text in values):
+        raise InvalidRowError(f"'{key}' holds lists; give texts alone, without instructions", common=True)
     if not all(isinstance(text, str) and text.strip() for text in values):
         raise InvalidRowError(f"'{key}' holds an empty text or something other than a text")
     return values
