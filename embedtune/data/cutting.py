@@ -63,9 +63,7 @@ def cut_documents(
 
 def _cut_tokens(document: Document, encoding: Encoding, shape: Shape) -> Cut:
     """Passages as ranges of the document's own tokens."""
-    title = _title_length(
-        document.title, shape.title_tokens, [start for start, _ in encoding.offsets[: shape.title_tokens]]
-    )
+    title = _title_tokens(document, encoding, shape)
     spans = _windows(document, encoding, shape, title, spare=(0, 0))
     places = [_place(document.text, encoding, span) for span in spans]
     room, unused = _filled(document, places, [end - start for start, end in spans], shape, title)
@@ -97,9 +95,7 @@ def _cut_texts(
 
 
 def _places(document: Document, encoding: Encoding, shape: Shape, spare: Window) -> list[Window]:
-    title = _title_length(
-        document.title, shape.title_tokens, [start for start, _ in encoding.offsets[: shape.title_tokens]]
-    )
+    title = _title_tokens(document, encoding, shape)
     return [_place(document.text, encoding, span) for span in _windows(document, encoding, shape, title, spare)]
 
 
@@ -177,6 +173,14 @@ def _place(text: str, encoding: Encoding, span: Window) -> Window:
     while first < last and text[last - 1].isspace():
         last -= 1
     return first, last
+
+
+def _title_tokens(document: Document, encoding: Encoding, shape: Shape) -> int:
+    """The number of the encoding's first tokens that are the title to carry along."""
+    if not document.title or not shape.title_tokens:
+        return 0
+    starts = [characters(encoding, number)[0] for number in range(min(shape.title_tokens, len(encoding)))]
+    return _title_length(document.title, shape.title_tokens, starts)
 
 
 def _title_length(title: str, most: int, starts: Sequence[int]) -> int:
