@@ -29,7 +29,7 @@ LISTING_TIMEOUT = 10.0  # seconds; huggingface_hub's default is to wait forever
 KEPT = "what has arrived is kept, and the next run goes on from there"
 
 MODEL_FILES = re.compile(
-    r"config\.json|modules\.json|config_sentence_transformers\.json|sentence_\w+_config\.json|\d+_\w+/config\.json"
+    r"config\.json|modules\.json|config_sentence_transformers\.json|sentence_[\w-]+_config\.json|\d+_\w+/config\.json"
     r"|tokenizer[\w.]*\.json|special_tokens_map\.json|added_tokens\.json|vocab\.(txt|json)|merges\.txt|[^/]+\.model"
 )
 
