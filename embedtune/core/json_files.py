@@ -85,6 +85,14 @@ def read_json(path: Path) -> Any:
         raise EmbedTuneError(f"{path}: not valid JSON ({error})") from error
 
 
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises EmbedTuneError as `read_json` does, and for another kind of value."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise EmbedTuneError(f"{path}: expected a JSON object {{...}}, got {str(value)[:40]}")
+    return value
+
+
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a JSON Lines file that embedtune wrote. Raises EmbedTuneError at the first line that is not JSON."""
     for line_number, line in read_lines(path):

@@ -64,9 +64,7 @@ def cut_documents(
 
 def _cut_tokens(document: Document, encoding: Encoding, shape: Shape) -> Cut:
     """Passages as ranges of the document's own tokens."""
-    title = _title_length(
-        document.title, shape.title_tokens, [start for start, _ in encoding.offsets[: shape.title_tokens]]
-    )
+    title = _title_tokens(document, encoding, shape)
     spans = _windows(document, encoding, shape, title, spare=(0, 0))
     places = [_place(document.text, encoding, span) for span in spans]
     room, unused = _filled(document, places, [end - start for start, end in spans], shape, title)
@@ -99,9 +97,7 @@ def _cut_texts(
 
 
 def _places(document: Document, encoding: Encoding, shape: Shape, spare: Window) -> list[Window]:
-    title = _title_length(
-        document.title, shape.title_tokens, [start for start, _ in encoding.offsets[: shape.title_tokens]]
-    )
+    title = _title_tokens(document, encoding, shape)
     return [_place(document.text, encoding, span) for span in _windows(document, encoding, shape, title, spare)]
 
 
@@ -185,6 +181,14 @@ def _place(text: str, encoding: Encoding, span: Window) -> Window:
 def _title_end(text: str, starts: Sequence[int], title: int) -> int:
     """The character at which the first `title` tokens of a text end; tokens begin at the characters `starts`."""
     return len(text[: starts[title]].rstrip()) if title < len(starts) else len(text)
+
+
+def _title_tokens(document: Document, encoding: Encoding, shape: Shape) -> int:
+    """The number of the encoding's first tokens that are the title to carry along."""
+    if not document.title or not shape.title_tokens:
+        return 0
+    starts = [characters(encoding, number)[0] for number in range(min(shape.title_tokens, len(encoding)))]
+    return _title_length(document.title, shape.title_tokens, starts)
 
 
 def _title_length(title: str, most: int, starts: Sequence[int]) -> int:

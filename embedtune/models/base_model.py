@@ -34,6 +34,7 @@ def prepare_model(
     pooling and normalisation. Raises ParameterError when a setting contradicts the model's own.
     """
     quiet_transformers()
+    own = read_own_settings(source)  # first: it is read at once
     model = load_source_model(source)
     try:
         tokenizer = load_source_tokenizer(source)
@@ -43,7 +44,6 @@ def prepare_model(
         raise EmbedTuneError(f"{source}: its tokenizer cannot be loaded: {error}") from error
     if not tokenizer.is_fast:
         raise EmbedTuneError(f"{source}: its tokenizer has no fast version (tokenizer.json), which embedtune needs")
-    own = read_own_settings(source)
     settings = agreed_settings(
         own,
         pooling=pooling,

@@ -129,8 +129,7 @@ def _check_case(source: Path, normalizer: dict[str, Any] | None) -> None:
 
 
 def _config(source: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json_files.read_json(source / CONFIG) if (source / CONFIG).is_file() else {}
-    return config
+    return json_files.read_json_object(source / CONFIG) if (source / CONFIG).is_file() else {}
 
 
 def _refuse_tokens_without_rows(source: Path, tokenizer: Tokenizer, rows: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModel, PreTrainedModel
 from transformers.models.auto import modeling_auto
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from embedtune.core import json_files
 from embedtune.core.errors import EmbedTuneError
@@ -20,6 +22,7 @@ KINDS = (  # of classes with one encoder or decoder that turns tokens into vecto
     modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     modeling_auto.MODEL_FOR_PRETRAINING_MAPPING_NAMES,
 )
+CONSTANTS = (".position_ids", ".inv_freq", ".attn.bias", ".masked_bias")  # computed, and in some older files
 SHOWN = 3
 
 
@@ -31,7 +34,7 @@ def load_source_model(source: Path) -> PreTrainedModel:
     """
     if not (source / "config.json").is_file():
         raise EmbedTuneError(f"{source}: no config.json; expected a model directory in Hugging Face's layout")
-    config = json_files.read_json(source / "config.json")
+    config = json_files.read_json_object(source / "config.json")
     _check_class(source, config)
     _check_readable(source)
     try:
@@ -48,26 +51,27 @@ def load_source_model(source: Path) -> PreTrainedModel:
 
 def _check_class(source: Path, config: dict[str, Any]) -> None:
     """Raise EmbedTuneError where config.json names another kind of model than AutoModel loads."""
-    own_code = (config.get("auto_map") or {}).get("AutoModel")
-    if own_code:
+    kind, own_code = config.get("model_type"), config.get("auto_map") or {}
+    if "AutoModel" in own_code or (own_code and kind not in CONFIG_MAPPING_NAMES):
         raise EmbedTuneError(
-            f"{source}: the model brings code of its own ({own_code} in config.json), which embedtune does not run; "
-            "choose another model, or, where transformers' own class computes the same, take auto_map out of "
-            "config.json in a local copy"
+            f"{source}: the model brings code of its own (auto_map in config.json: {', '.join(sorted(own_code))}), "
+            "which embedtune does not run; choose another model, or, where transformers' own class computes the same, take "
+            "auto_map out of config.json in a local copy"
         )
     if config.get("is_encoder_decoder"):
         raise EmbedTuneError(
             f"{source}: the model has an encoder and a decoder (is_encoder_decoder in config.json); embedtune tunes "
             "models that have one of the two"
         )
-    kind, names = config.get("model_type"), config.get("architectures") or []
+    names = config.get("architectures") or []
     known = {name for mapping in KINDS for name in _names(mapping.get(kind))}
     others = [name for name in names if known and name not in known]
     if others:
+        loaded = modeling_auto.MODEL_MAPPING_NAMES.get(kind)
         raise EmbedTuneError(
-            f"{source}: config.json says {', '.join(others)}, and its model type {kind} loads as {min(known)}: another "
-            "model than the files say; choose an embedding model or a pre-trained one, or correct `architectures` in a "
-            "local copy where the two are the same"
+            f"{source}: config.json says {', '.join(others)}, and its model type {kind} loads as {loaded}: another "
+            "model than the files say; choose an embedding model or a pre-trained one, or correct `architectures` in a local "
+            "copy where the two are the same"
         )
 
 
@@ -99,8 +103,11 @@ def _check_weights(source: Path, model: PreTrainedModel, loading: dict[str, Any]
             f"{missing[0]}; they would be random"
         )
     parts = {part for part, _ in model.named_children()} - {POOLER}
-    prefix = f"{model.base_model_prefix}."
-    surplus = sorted(key for key in loading["unexpected_keys"] if key.removeprefix(prefix).split(".")[0] in parts)
+    constants = {buffer for buffer, _ in model.named_buffers()}
+    left_out = sorted(key.removeprefix(f"{model.base_model_prefix}.") for key in loading["unexpected_keys"])
+    surplus = [
+        key for key in left_out if key.split(".")[0] in parts and key not in constants and not key.endswith(CONSTANTS)
+    ]
     if surplus:
         raise EmbedTuneError(
             f"{source}: {len(surplus)} weights have no place in the architecture {name} that config.json describes, "
@@ -120,4 +127,6 @@ def _finite(weight: torch.Tensor) -> bool:
 
 def _told(error: Exception) -> str:
     """The first paragraph of an error's text: transformers' own go on for a screen."""
+    if isinstance(error, pickle.UnpicklingError):  # torch advises to run whatever code the file holds
+        return "a .bin file is no pickle of weights alone, or not whole; take safetensors, or copy the file anew"
     return str(error).strip().split("\n\n")[0] or type(error).__name__

@@ -44,8 +44,19 @@ class OwnSettings:
 def read_own_settings(source: Path) -> OwnSettings:
     """What the sentence-transformers files in the model directory `source` say; nothing where there are none.
 
-    Raises EmbedTuneError for modules that embedtune cannot train, and for more than one way of pooling.
+    Raises EmbedTuneError for files that are not as sentence-transformers writes them, for modules that embedtune cannot
+    train, and for more than one way of pooling.
     """
+    try:
+        return _read_files(source)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise EmbedTuneError(
+            f"{source}: its files for sentence-transformers (modules.json and those it names) are not as that writes "
+            f"them ({type(error).__name__}: {error}); copy them anew, or delete them in a local copy"
+        ) from error
+
+
+def _read_files(source: Path) -> OwnSettings:
     modules = _read(source / "modules.json", [])
     _refuse_other_modules(source, modules)
     places = [module["path"] for module in modules if _kind(module) == "Pooling"] or ["1_Pooling"]
@@ -65,7 +76,7 @@ def read_own_settings(source: Path) -> OwnSettings:
         normalize=_normalizes(modules, config) if modules else None,
         query_instruction=_prompt(config, "query"),
         passage_instruction=_prompt(config, "passage"),
-        max_tokens=transformer.get("max_seq_length"),
+        max_tokens=int(transformer.get("max_seq_length") or 0) or None,
         lower_case=bool(transformer.get("do_lower_case")),
         pools_instruction=bool(pooling.get("include_prompt", True)),
     )

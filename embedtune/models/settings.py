@@ -96,7 +96,8 @@ def check_length(parameter: str, tokens: int, settings: Settings) -> None:
     """Raise ParameterError when `tokens`, the value of `parameter`, exceeds the model's maximum length."""
     if tokens > settings.max_tokens:
         raise ParameterError(
-            parameter, f"expected at most {settings.max_tokens}, the longest text the model reads, got {tokens}"
+            parameter,
+            f"expected at most {settings.max_tokens}, the longest text the model reads, got {tokens}",
         )
 
 

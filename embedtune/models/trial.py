@@ -1,11 +1,12 @@
-"""Try a model directory in sentence-transformers: texts of unequal length in one batch, against embedtune's own vectors.
+"""Try a model directory in sentence-transformers: texts of unequal length in one batch, against embedtune's vectors.
 
-This is how a user loads it. A tokenizer that pads wrongly, a prompt that is lost or a module that is missing shows here.
+This is how a user loads it. A tokenizer that pads wrongly, a lost prompt or a missing module shows here.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,8 +30,8 @@ TOLERANCE = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 1e-2}  # 
 def try_in_sentence_transformers(directory: Path, device: torch.device | None = None) -> float:
     """The lowest cosine between sentence-transformers' vectors and embedtune's, over some queries and passages.
 
-    Both compute on `device` (None: see `pick_device`), in fp16 on a GPU and in fp32 on a CPU. Raises EmbedTuneError when
-    sentence-transformers cannot load or run the model, and when a cosine is below 1 - `TOLERANCE`.
+    Both compute on `device` (None: see `pick_device`), in fp16 on a GPU and in fp32 on a CPU. Raises EmbedTuneError
+    when sentence-transformers cannot load or run the model, and when a cosine is below 1 - `TOLERANCE`.
     """
     quiet_transformers()
     from sentence_transformers import SentenceTransformer
@@ -48,7 +49,7 @@ def try_in_sentence_transformers(directory: Path, device: torch.device | None = 
             trust_remote_code=False,
             model_kwargs={"dtype": dtype},
         )
-        options = {"batch_size": len(TEXTS), "show_progress_bar": False}
+        options: dict[str, Any] = {"batch_size": len(TEXTS), "show_progress_bar": False}
         theirs = [model.encode_query(list(TEXTS), **options), model.encode_document(list(TEXTS), **options)]
     except Exception as error:  # whatever it meets in these files, its users will meet too
         raise EmbedTuneError(f"sentence-transformers cannot use the model: {error}") from error
@@ -57,9 +58,9 @@ def try_in_sentence_transformers(directory: Path, device: torch.device | None = 
     if not lowest >= 1 - TOLERANCE[dtype]:
         kind, text = np.unravel_index(int(np.argmin(np.nan_to_num(cosines, nan=-1))), (2, len(TEXTS)))
         raise EmbedTuneError(
-            f"sentence-transformers gives other vectors than embedtune: in a batch of {len(TEXTS)} texts, the cosine of the"
-            f" {('query', 'passage')[kind]} {TEXTS[text][:30]!r} is {lowest:.3f} instead of 1; the model's "
-            "tokenizer or its settings files say something else than what was trained"
+            f"sentence-transformers gives other vectors than embedtune: in a batch of {len(TEXTS)} texts, the cosine "
+            f"of the {('query', 'passage')[kind]} {TEXTS[text][:30]!r} is {lowest:.3f} instead of 1; its tokenizer "
+            "or settings files say something else than what was trained"
         )
     return lowest
 

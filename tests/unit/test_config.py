@@ -66,12 +66,15 @@ def test_numbers_are_those_that_dvc_reads(tmp_path: Path, typed: str, value: flo
     assert load_yaml(str(path))["train"]["learning_rate"] == value
 
 
+NORMALIZE = "expected true, false, or null for the model's own"
+
+
 @pytest.mark.parametrize("typed", ["yes", "on", "no", "'true'"])
 def test_what_dvc_reads_as_a_text_is_no_truth_value(tmp_path: Path, typed: str) -> None:
     path = edited(tmp_path / "params.yaml", {"model.normalize": typed})
     assert isinstance(load_yaml(str(path))["model"]["normalize"], str)
     text = typed.strip("'")
-    assert complaint(path) == f"params.yaml: model.normalize: expected true or false, got '{text}'"
+    assert complaint(path) == f"params.yaml: model.normalize: {NORMALIZE}, got '{text}'"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
@@ -191,13 +194,19 @@ WRONG_VALUES = {
     ),
     "choice": (
         {"model.pooling": "average"},
-        "model.pooling: expected one of cls, mean, last_token, got 'average'",
+        "model.pooling: expected one of cls, mean, last_token, or null for the model's own, got 'average'",
     ),
     "text-empty": ({"dataset.path": '""'}, "dataset.path: expected a text that is not empty, got ''"),
     "text-null": ({"dataset.path": "null"}, "dataset.path: expected a text that is not empty, got null"),
     "text-number": ({"model.revision": "123"}, "model.revision: expected a text that is not empty, got 123"),
-    "instruction-null": ({"model.query_instruction": "null"}, "model.query_instruction: expected a text, got null"),
-    "flag": ({"model.normalize": "maybe"}, "model.normalize: expected true or false, got 'maybe'"),
+    "instruction": (
+        {"model.query_instruction": "7"},
+        "model.query_instruction: expected a text, or null for the model's own, got 7",
+    ),
+    "flag": (
+        {"model.normalize": "maybe"},
+        "model.normalize: expected true, false, or null for the model's own, got 'maybe'",
+    ),
     "section-null": (
         {"dataset.sample": "null"},
         "dataset.sample: expected a section with the keys documents, train_queries, dev_queries, test_queries, "
@@ -241,7 +250,10 @@ UNKNOWN_OR_MISSING = {
         {"mine.hard_ranks": None},
         "mine.hard_ranks: missing; add it with two ranks [first, last], 1-based, such as [2, 20]",
     ),
-    "missing-flag": ({"model.normalize": None}, "model.normalize: missing; add it with true or false"),
+    "missing-flag": (
+        {"model.normalize": None},
+        "model.normalize: missing; add it with true, false, or null for the model's own",
+    ),
     "missing-section": (
         {"evaluate": None},
         "evaluate: missing; add it with a section with the keys split, cutoffs, depth, best_passages, index_search",

@@ -8,7 +8,12 @@ from embedtune.core.errors import EmbedTuneError
 from embedtune.data.hub.choosing import choose_mldr_files, choose_model_files
 
 BASE = ["config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"]
-MODULES = ["modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling/config.json"]
+MODULES = [
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_xlm-roberta_config.json",
+    "1_Pooling/config.json",
+]
 NOT_WANTED = [
     ".gitattributes", "README.md", "model.ckpt", "onnx/model.onnx", "onnx/config.json", "onnx/tokenizer.json",
     "onnx/model.safetensors", "openvino/openvino_model.bin", "openvino_model.bin", "tf_model.h5", "flax_model.msgpack",

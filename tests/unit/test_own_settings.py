@@ -154,6 +154,21 @@ def test_modules_with_code_of_their_own_are_refused(source: Path) -> None:
     assert "code of its own for its modules (custom_st.Transformer in modules.json)" in refusal(source)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("modules.json", '{"a": 1}'),
+        ("modules.json", '[{"idx": 0}]'),
+        ("1_Pooling/config.json", "[]"),
+        (PROMPTS, '{"prompts": ["query: "]}'),
+        (TRANSFORMER, '{"max_seq_length": "long"}'),
+    ],
+)
+def test_files_that_sentence_transformers_does_not_write_are_refused(source: Path, name: str, content: str) -> None:
+    (source / name).write_text(content)
+    assert "are not as that writes them" in refusal(source)
+
+
 def test_two_poolings_at_once_are_refused(source: Path) -> None:
     edit(source / "1_Pooling" / "config.json", pooling_mode_cls_token=True)
     assert "pools by cls, mean" in refusal(source)

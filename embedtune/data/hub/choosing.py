@@ -8,7 +8,7 @@ from collections.abc import Callable
 from embedtune.core.errors import EmbedTuneError
 
 MODEL_FILES = re.compile(
-    r"config\.json|modules\.json|config_sentence_transformers\.json|sentence_\w+_config\.json|\d+_\w+/config\.json"
+    r"config\.json|modules\.json|config_sentence_transformers\.json|sentence_[\w-]+_config\.json|\d+_\w+/config\.json"
     r"|tokenizer[\w.]*\.json|special_tokens_map\.json|added_tokens\.json|vocab\.(txt|json)|merges\.txt|[^/]+\.model"
 )
 
