@@ -71,8 +71,9 @@ def parse_params(text: str, path: Path, as_typed: bool = False) -> dict[str, Any
         content = yaml.load(text)
     except DuplicateKeyError as error:
         key = re.search(r'duplicate key "(.*?)"', str(error.problem))
+        twice = message_line(key[1]) if key else ""
         raise EmbedTuneError(
-            f"{path}{_line(error)}: not valid YAML: key '{message_line(key[1]) if key else ''}' stands twice in one section"
+            f"{path}{_line(error)}: not valid YAML: key '{twice}' stands twice in one section"
         ) from error
     except MarkedYAMLError as error:
         raise EmbedTuneError(f"{path}{_line(error)}: not valid YAML: {message_line(str(error.problem))}") from error

@@ -55,8 +55,8 @@ def _check_class(source: Path, config: dict[str, Any]) -> None:
     if "AutoModel" in own_code or (own_code and kind not in CONFIG_MAPPING_NAMES):
         raise EmbedTuneError(
             f"{source}: the model brings code of its own (auto_map in config.json: {', '.join(sorted(own_code))}), "
-            "which embedtune does not run; choose another model, or, where transformers' own class computes the same, take "
-            "auto_map out of config.json in a local copy"
+            "which embedtune does not run; choose another model, or, where transformers' own class computes the same, "
+            "take auto_map out of config.json in a local copy"
         )
     if config.get("is_encoder_decoder"):
         raise EmbedTuneError(

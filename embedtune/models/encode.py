@@ -1,12 +1,14 @@
 """Encode token sequences into embeddings, in batches of similar length under a token budget.
 
 Sorting by length keeps padding near zero. The longest sequences come first, so that a batch that does not fit in memory
-fails at once. The vectors of a batch are copied from the device only after the next batch has been launched.
+fails at once. A GPU copies the vectors of a batch to the host as soon as it has computed them; this process reads them
+once the next batch has been launched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +66,7 @@ def encode(
         )
     rows = np.arange(len(lengths)) if rows is None else rows
     rows = rows[longest_first(lengths[rows])]
-    pending: tuple[NDArray[np.integer], torch.Tensor] | None = None
+    pending: _Pending | None = None
     done = 0
     with bar(total=len(rows), unit=" texts", desc=description) as progress:
         while done < len(rows):
@@ -76,7 +78,7 @@ def encode(
                 continue
             if pending:
                 _store(pending, out, model.dtype)
-            pending = batch, vectors
+            pending = _Pending(batch, *_copied_to_host(vectors))
             done += len(batch)
             progress.update(len(batch))
         if pending:
@@ -89,8 +91,7 @@ def _embed(
 ) -> torch.Tensor | None:
     """Embeddings (batch, d) in fp32 on the device, or None if the device ran out of memory."""
     try:
-        input_ids = torch.from_numpy(ids).to(model.device, non_blocking=True)
-        attention_mask = torch.from_numpy(mask).to(model.device, non_blocking=True)
+        input_ids, attention_mask = (_to_device(array, model.device) for array in (ids, mask))
         hidden = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         vectors = pool(hidden, attention_mask, pooling).float()
         return normalize(vectors, dim=-1) if normalized else vectors
@@ -115,11 +116,39 @@ def _fewer_tokens(texts: int, longest: int, description: str) -> int:
     return batch_tokens
 
 
-def _store(
-    pending: tuple[NDArray[np.integer], torch.Tensor], out: NDArray[np.floating], precision: torch.dtype
-) -> None:
-    rows, vectors = pending
-    computed = vectors.cpu().numpy()
+@dataclass(frozen=True)
+class _Pending:
+    """A batch whose vectors are on their way to the host: they are there when `arrived`, if any, is reached."""
+
+    rows: NDArray[np.integer]
+    vectors: torch.Tensor
+    arrived: torch.cuda.Event | None
+
+
+def _to_device(array: NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    """The array on `device`. From pinned memory a GPU copies it while this process goes on."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def _copied_to_host(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+    """The vectors on the host. A GPU copies them to pinned memory, in its own time: until the event they are not there.
+
+    A plain `.cpu()` would wait for everything launched until then, and so for the next batch.
+    """
+    if vectors.device.type != "cuda":
+        return vectors.cpu(), None
+    host = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
+    host.copy_(vectors, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+    return host, arrived
+
+
+def _store(pending: _Pending, out: NDArray[np.floating], precision: torch.dtype) -> None:
+    if pending.arrived is not None:
+        pending.arrived.synchronize()
+    rows, computed = pending.rows, pending.vectors.numpy()
     with np.errstate(over="ignore"):
         values = computed.astype(out.dtype)
     if not np.isfinite(values).all():

@@ -9,6 +9,7 @@ to float32. Ties are broken by document id, descending, as in trec_eval.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import faiss
 import numpy as np
@@ -161,6 +162,7 @@ def _longest(vectors: Vectors) -> float:
 
 def _flat(passages: Vectors, use_gpu: bool) -> CandidateSearch:
     """Brute-force search that reads `passages` block by block; the array may be memory-mapped."""
+    resources = faiss.StandardGpuResources() if use_gpu and faiss.get_num_gpus() else None  # one: each takes GPU memory
 
     def search(queries: Vectors, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         queries32 = np.ascontiguousarray(queries, dtype=np.float32)
@@ -168,7 +170,7 @@ def _flat(passages: Vectors, use_gpu: bool) -> CandidateSearch:
         numbers = np.empty((len(queries), 0), dtype=np.int64)
         for start in range(0, len(passages), BLOCK_ROWS):
             block = np.ascontiguousarray(passages[start : start + BLOCK_ROWS], dtype=np.float32)
-            block_scores, block_numbers = _knn(queries32, block, min(count, len(block)), use_gpu)
+            block_scores, block_numbers = _knn(queries32, block, min(count, len(block)), resources)
             scores = np.concatenate([scores, block_scores], axis=1)
             numbers = np.concatenate([numbers, block_numbers + start], axis=1)
             if scores.shape[1] > count:
@@ -180,9 +182,8 @@ def _flat(passages: Vectors, use_gpu: bool) -> CandidateSearch:
 
 
 def _knn(
-    queries: NDArray[np.float32], block: NDArray[np.float32], count: int, use_gpu: bool
+    queries: NDArray[np.float32], block: NDArray[np.float32], count: int, resources: Any
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    if use_gpu and faiss.get_num_gpus() and count <= GPU_CANDIDATES:
-        resources = faiss.StandardGpuResources()
+    if resources is not None and count <= GPU_CANDIDATES:
         return faiss.knn_gpu(resources, queries, block, count, metric=faiss.METRIC_INNER_PRODUCT)
     return faiss.knn(queries, block, count, metric=faiss.METRIC_INNER_PRODUCT)

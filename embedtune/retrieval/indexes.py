@@ -9,6 +9,7 @@ proposes candidates, and their scores are recomputed from the vectors.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ def build_index(
     """Write an index of `vectors` (n, d), float16, to the directory `target`; return the contents of meta.json.
 
     `factory` is FAISS's factory string. One index is trained, on at most `train_rows` rows drawn with `seed`; each
-    shard is a copy of it that holds `shard_rows` rows. Raises ParameterError if FAISS rejects the string or cannot
-    train the index.
+    shard is a copy of it that holds `shard_rows` rows. Product quantisers are built without polysemous codes: most of
+    their training would go into these, and only a search with the parameter `ht` reads them. Raises ParameterError if
+    FAISS rejects the string or cannot train the index.
     """
     starts = [] if factory == EXACT else list(range(0, len(vectors), shard_rows))
     meta: dict[str, Any] = {
@@ -90,9 +92,9 @@ def open_index(directory: Path, search: str = "", use_gpu: bool = True) -> Candi
     `search` holds FAISS's search parameters, such as "nprobe=32" (empty: FAISS's defaults). Raises ParameterError if
     FAISS rejects them.
 
-    If there are GPUs and `use_gpu` is true, an index that has a GPU version is split across all of them, and each shard
-    gives at most GPU_CANDIDATES candidates. Otherwise the files are memory-mapped, so that memory holds only the parts
-    that searches read.
+    The files are memory-mapped, so that memory holds only the parts that searches read. If there are GPUs and `use_gpu`
+    is true, an index that has a GPU version is also split across all of them; they answer up to GPU_CANDIDATES
+    candidates a query, and the mapped files the deeper searches.
     """
     meta = json_files.read_json(directory / META)
     if meta["factory"] == EXACT:
@@ -103,16 +105,14 @@ def open_index(directory: Path, search: str = "", use_gpu: bool = True) -> Candi
         flag = faiss.IO_FLAG_MMAP if "IVF" in meta["factory"] else faiss.IO_FLAG_MMAP_IFC  # each maps other types
         shard = faiss.read_index(str(directory / f"shard-{number:03d}.faiss"), flag)
         _set_search(shard, search)
-        if on_gpu:
-            shard = _on_gpus(shard)  # a clone keeps the search parameters
-        shards.append((start, shard))
+        shards.append((start, shard, _on_gpus(shard) if on_gpu else shard))  # a clone keeps the search parameters
 
     def candidates(queries: Vectors, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         wanted = np.ascontiguousarray(queries, dtype=np.float32)
         scores, numbers = [], []
-        for start, shard in shards:
-            most = GPU_CANDIDATES if on_gpu else count
-            found_scores, found = shard.search(wanted, min(count, shard.ntotal, most))
+        for start, mapped, fast in shards:
+            each = min(count, mapped.ntotal)
+            found_scores, found = (fast if each <= GPU_CANDIDATES else mapped).search(wanted, each)
             scores.append(np.where(found < 0, -np.inf, found_scores))
             numbers.append(np.where(found < 0, -1, found + start))
         every, rows = np.concatenate(scores, axis=1), np.concatenate(numbers, axis=1)
@@ -138,6 +138,7 @@ def _trained(vectors: Vectors, factory: str, train_rows: int, seed: int) -> Any:
     try:
         index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
         if not index.is_trained:
+            _leave_out_polysemous_codes(index)
             rows = np.arange(len(vectors))
             if len(rows) > train_rows:
                 rows = np.sort(generator(seed, "index").choice(len(rows), train_rows, replace=False))
@@ -150,7 +151,22 @@ def _trained(vectors: Vectors, factory: str, train_rows: int, seed: int) -> Any:
     return index
 
 
+def _leave_out_polysemous_codes(index: Any) -> None:
+    """Turn off the training of polysemous codes (Douze et al. 2016) in a product quantiser, wherever it is nested."""
+    index = faiss.downcast_index(index)
+    if hasattr(index, "do_polysemous_training"):
+        index.do_polysemous_training = False
+    for nested in ("index", "base_index", "quantizer", "refine_index"):
+        inner = getattr(index, nested, None)
+        if inner is not None:
+            _leave_out_polysemous_codes(inner)
+
+
 def _set_search(index: Any, search: str) -> None:
+    if re.search(r"(^|,)\s*ht\s*=", search):
+        raise ParameterError(
+            "index_search", f"ht needs polysemous codes, which indexes are built without, got {search!r}"
+        )
     if search:
         try:
             faiss.ParameterSpace().set_index_parameters(index, search)  # type: ignore[arg-type]
