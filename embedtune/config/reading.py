@@ -89,11 +89,10 @@ def parse_params(text: str, path: Path, as_typed: bool = False) -> dict[str, Any
         )
     if not isinstance(content, dict):
         raise EmbedTuneError(f"{path}: expected sections such as `dataset:` and `train:`, got {shown(content)}")
-    unnamed = next((key for key in _keys(content) if not isinstance(key, str)), None)
-    if unnamed is not None:
-        raise EmbedTuneError(
-            f"{path}: expected a text as the name of every key, got {shown(unnamed)}; put it in quotes"
-        )
+    unnamed = [key for key in _keys(content) if not isinstance(key, str)]
+    if unnamed:
+        found = "null" if unnamed[0] is None else shown(unnamed[0])
+        raise EmbedTuneError(f"{path}: expected a text as the name of every key, got {found}; put it in quotes")
     return content
 
 

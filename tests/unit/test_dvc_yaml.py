@@ -152,7 +152,7 @@ def test_no_parameter_stands_in_a_command_where_a_shell_would_read_it() -> None:
 @pytest.mark.parametrize("argument", ["finetuned", "encode@finetuned", "dvc.yaml:encode@finetuned"])
 def test_a_stage_is_told_its_name_by_hand_or_by_dvc(monkeypatch: pytest.MonkeyPatch, argument: str) -> None:
     monkeypatch.setattr("sys.argv", ["stages/encode.py", argument])
-    assert running.named() == "finetuned"
+    assert running.name_given() == "finetuned"
 
 
 def test_every_option_of_training_is_in_one_group_or_used_by_the_stage() -> None:
