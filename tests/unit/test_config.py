@@ -197,7 +197,7 @@ WRONG_VALUES = {
         "model.pooling: expected one of cls, mean, last_token, or null for the model's own, got 'average'",
     ),
     "text-empty": ({"dataset.path": '""'}, "dataset.path: expected a text that is not empty, got ''"),
-    "text-null": ({"dataset.path": "null"}, "dataset.path: expected a text that is not empty, got None"),
+    "text-null": ({"dataset.path": "null"}, "dataset.path: expected a text that is not empty, got null"),
     "text-number": ({"model.revision": "123"}, "model.revision: expected a text that is not empty, got 123"),
     "instruction": (
         {"model.query_instruction": "7"},
