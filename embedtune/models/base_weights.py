@@ -53,10 +53,11 @@ def _check_class(source: Path, config: dict[str, Any]) -> None:
     """Raise EmbedTuneError where config.json names another kind of model than AutoModel loads."""
     kind, own_code = config.get("model_type"), config.get("auto_map") or {}
     if "AutoModel" in own_code or (own_code and kind not in CONFIG_MAPPING_NAMES):
+        named = ", ".join(sorted(own_code))
         raise EmbedTuneError(
-            f"{source}: the model brings code of its own (auto_map in config.json: {', '.join(sorted(own_code))}), "
-            "which embedtune does not run; choose another model, or, where transformers' own class computes the same, "
-            "take auto_map out of config.json in a local copy"
+            f"{source}: the model brings code of its own (auto_map in config.json: {named}), which embedtune does not "
+            "run; choose another model, or, where transformers' own class computes the same, take auto_map out of "
+            "config.json in a local copy"
         )
     if config.get("is_encoder_decoder"):
         raise EmbedTuneError(
@@ -70,8 +71,8 @@ def _check_class(source: Path, config: dict[str, Any]) -> None:
         loaded = modeling_auto.MODEL_MAPPING_NAMES.get(kind)
         raise EmbedTuneError(
             f"{source}: config.json says {', '.join(others)}, and its model type {kind} loads as {loaded}: another "
-            "model than the files say; choose an embedding model or a pre-trained one, or correct `architectures` in a local "
-            "copy where the two are the same"
+            "model than the files say; choose an embedding model or a pre-trained one, or correct `architectures` in a "
+            "local copy where the two are the same"
         )
 
 
