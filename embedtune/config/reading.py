@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +76,6 @@ def parse_params(text: str, path: Path, as_typed: bool = False) -> dict[str, Any
         )
     if not isinstance(content, dict):
         raise EmbedTuneError(f"{path}: expected sections such as `dataset:` and `train:`, got {shown(content)}")
-    unnamed = next((key for key in _keys(content) if not isinstance(key, str)), None)
-    if unnamed is not None:
-        raise EmbedTuneError(
-            f"{path}: expected a text as the name of every key, got {shown(unnamed)}; put it in quotes"
-        )
     return content
 
 
@@ -97,15 +91,6 @@ def _values_in(content: Any, known: dict[int, float]) -> float:
         inside = content.values() if isinstance(content, dict) else content
         known[id(content)] = 1 + sum(_values_in(value, known) for value in inside)
     return known[id(content)]
-
-
-def _keys(content: Any) -> Iterator[Any]:
-    """The keys of all sections, at any depth."""
-    if isinstance(content, dict):
-        yield from content
-    if isinstance(content, (dict, list)):
-        for value in content.values() if isinstance(content, dict) else content:
-            yield from _keys(value)
 
 
 def _line(error: MarkedYAMLError) -> str:

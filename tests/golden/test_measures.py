@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import ir_measures
 import numpy as np
@@ -16,6 +17,7 @@ from embedtune.comparison.comparison import Comparison, compare
 from embedtune.comparison.significance import Resampling
 from embedtune.core.errors import EmbedTuneError
 from embedtune.data.corpus import Query
+from embedtune.evaluation import measures
 from embedtune.evaluation.measures import per_query_scores, write_run
 from embedtune.evaluation.per_query import read_scores
 from embedtune.retrieval.rankings import Rankings
@@ -262,3 +264,19 @@ def test_per_query_scores_come_back_from_their_file_as_they_were(tmp_path: Path)
     scores = table_of(np.random.default_rng(1).random((7, 2)), ids)
     scores.to_csv(tmp_path / "scores.csv")
     pd.testing.assert_frame_equal(read_scores(tmp_path / "scores.csv"), scores)
+
+
+def test_no_more_documents_are_measured_than_the_last_cutoff_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ranking is kept as deep as a fusion reads it, ten times as deep as it is measured."""
+    given = []
+    calc = measures.ir_measures.iter_calc
+
+    def counting(wanted: Any, qrels: Any, run: Any) -> Any:
+        given.append(len(run))
+        return calc(wanted, qrels, run)
+
+    monkeypatch.setattr(measures.ir_measures, "iter_calc", counting)
+    documents = np.arange(100, dtype=np.int32)[None]
+    rankings = Rankings(documents, documents.astype(np.int64), -documents.astype(np.float32))
+    measures.per_query_scores([Query("q", "?", {"d3": 1})], rankings, [f"d{i}" for i in range(100)], [1, 10])
+    assert given == [10]

@@ -133,12 +133,14 @@ LEVELS = "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 64))
         (f"a0: &a0 [x, x]\n{LEVELS}", "params.yaml: more than 100000 values once its aliases"),
         ("a: &a [*a]", "params.yaml: more than 100000 values once its aliases"),
         ("#" * 200_000, "params.yaml: 200000 characters are more than"),
-        ("a: 1\n" + "b: " + "[" * 3_000, "params.yaml: not valid YAML: lists or sections are nested too deeply"),
+        ("a: 1\n" + "b: " + "[" * 1_000, "params.yaml: not valid YAML: lists or sections are nested too deeply"),
         ("a: 2001-13-45", "params.yaml: not valid YAML: a value cannot be read (month must be in 1..12)"),
         (f"a: {'1' * 5000}", "params.yaml: not valid YAML: a value cannot be read (Exceeds the limit"),
-        ("1: 2", "params.yaml: expected a text as every key's name, got 1; put it in quotes"),
+        ("1: 2", "params.yaml: dataset: missing"),
+        ("? [a, b]\n: 1", "params.yaml: dataset: missing"),
+        ("~: 1", "params.yaml: dataset: missing"),
     ],
-    ids=["aliases", "alias of itself", "long", "deep", "date", "digits", "key"],
+    ids=["aliases", "alias of itself", "long", "deep", "date", "digits", "number as key", "list as key", "null as key"],
 )
 def test_a_file_that_cannot_be_held_is_refused(text: str, message: str) -> None:
     found = outcome(text.encode())
