@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +88,6 @@ def parse_params(text: str, path: Path, as_typed: bool = False) -> dict[str, Any
         )
     if not isinstance(content, dict):
         raise EmbedTuneError(f"{path}: expected sections such as `dataset:` and `train:`, got {shown(content)}")
-    unnamed = [key for key in _keys(content) if not isinstance(key, str)]
-    if unnamed:
-        found = "null" if unnamed[0] is None else shown(unnamed[0])
-        raise EmbedTuneError(f"{path}: expected a text as the name of every key, got {found}; put it in quotes")
     return content
 
 
@@ -108,15 +103,6 @@ def _values_in(content: Any, known: dict[int, float]) -> float:
         inside = content.values() if isinstance(content, dict) else content
         known[id(content)] = 1 + sum(_values_in(value, known) for value in inside)
     return known[id(content)]
-
-
-def _keys(content: Any) -> Iterator[Any]:
-    """The keys of all sections, at any depth."""
-    if isinstance(content, dict):
-        yield from content
-    if isinstance(content, (dict, list)):
-        for value in content.values() if isinstance(content, dict) else content:
-            yield from _keys(value)
 
 
 def _line(error: MarkedYAMLError) -> str:

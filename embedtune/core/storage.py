@@ -76,6 +76,8 @@ def refusals_explained(path: Path) -> Iterator[None]:
         place, room = path, ""
         if found.about_file:
             place = Path(getattr(error, "filename", None) or path)
+            if place.name.startswith(f".{path.name}."):  # its lock, or what is to become it
+                place = path
         else:
             room = f" ({_free_gigabytes(path.parent):.1f} GB free)"
         raise EmbedTuneError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import ir_measures
 import numpy as np
@@ -16,6 +17,7 @@ from embedtune.comparison.comparison import Comparison, compare
 from embedtune.comparison.significance import Resampling
 from embedtune.core.errors import EmbedTuneError
 from embedtune.data.corpus import Query
+from embedtune.evaluation import measures
 from embedtune.evaluation.evaluate import figures
 from embedtune.evaluation.measures import per_query_scores, write_run
 from embedtune.evaluation.per_query import read_scores
@@ -270,3 +272,19 @@ def test_what_was_measured_is_told_in_a_line() -> None:
     assert figures(means, 40, "test") == "ndcg@10 0.2500, recall@10 0.5000 on 40 test questions; on dev ndcg@10 0.3000"
     assert figures(means, 40, "dev") == "ndcg@10 0.2500, recall@10 0.5000 on 40 dev questions"
     assert figures({"recall@5": 1.0}, 2, "test") == "recall@5 1.0000 on 2 test questions"
+
+
+def test_no_more_documents_are_measured_than_the_last_cutoff_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ranking is kept as deep as a fusion reads it, ten times as deep as it is measured."""
+    given = []
+    calc = measures.ir_measures.iter_calc
+
+    def counting(wanted: Any, qrels: Any, run: Any) -> Any:
+        given.append(len(run))
+        return calc(wanted, qrels, run)
+
+    monkeypatch.setattr(measures.ir_measures, "iter_calc", counting)
+    documents = np.arange(100, dtype=np.int32)[None]
+    rankings = Rankings(documents, documents.astype(np.int64), -documents.astype(np.float32))
+    measures.per_query_scores([Query("q", "?", {"d3": 1})], rankings, [f"d{i}" for i in range(100)], [1, 10])
+    assert given == [10]

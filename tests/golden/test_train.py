@@ -22,8 +22,8 @@ from transformers import AutoModel, AutoTokenizer, get_scheduler
 from embedtune.core.errors import EmbedTuneError
 from embedtune.models.encode import pad_token_id
 from embedtune.models.settings import read_settings
-from embedtune.training import fine_tune as fine_tune_module
-from embedtune.training.batches import BatchPlan, BatchSampler, collate
+from embedtune.training import loading
+from embedtune.training.batches import BatchPlan, BatchSampler, collate, collate_arrays
 from embedtune.training.records import cost, loss_curve, summary
 from tests.golden.training import (
     OPTIONS,
@@ -230,9 +230,9 @@ def test_an_epoch_of_training_takes_each_question_once_in_an_order_of_its_own(
 
     def noting(groups: list[Any], **options: Any) -> Any:
         seen.append([number[tuple(group["query"].tolist())] for group in groups])
-        return collate(groups, **options)
+        return collate_arrays(groups, **options)
 
-    monkeypatch.setattr(fine_tune_module, "collate", noting)
+    monkeypatch.setattr(loading, "collate_arrays", noting)
     run(base, questions, tmp_path, dataloader_drop_last=drop_last)
     epochs = [[question for batch in seen[i : i + batches] for question in batch] for i in range(0, len(seen), batches)]
     assert len(epochs) == 3

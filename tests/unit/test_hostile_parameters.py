@@ -133,14 +133,39 @@ LEVELS = "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 64))
         (f"a0: &a0 [x, x]\n{LEVELS}", "params.yaml: more than 100000 values once its aliases"),
         ("a: &a [*a]", "params.yaml: more than 100000 values once its aliases"),
         ("#" * 200_000, "params.yaml: 200000 characters are more than"),
-        ("a: 1\n" + "b: " + "[" * 3_000, "params.yaml: not valid YAML: lists or sections are nested too deeply"),
+        ("a: 1\n" + "b: " + "[" * 1_000, "params.yaml: not valid YAML: lists or sections are nested too deeply"),
         ("a: 2001-13-45", "params.yaml: not valid YAML: a value cannot be read (month must be in 1..12)"),
         (f"a: {'1' * 5000}", "params.yaml: not valid YAML: a value cannot be read (Exceeds the limit"),
-        ("1: 2", "params.yaml: expected a text as every key's name, got 1; put it in quotes"),
+        ("1: 2", "params.yaml: dataset: missing"),
+        ("? [a, b]\n: 1", "params.yaml: dataset: missing"),
+        ("~: 1", "params.yaml: dataset: missing"),
     ],
-    ids=["aliases", "alias of itself", "long", "deep", "date", "digits", "key"],
+    ids=["aliases", "alias of itself", "long", "deep", "date", "digits", "number as key", "list as key", "null as key"],
 )
 def test_a_file_that_cannot_be_held_is_refused(text: str, message: str) -> None:
     found = outcome(text.encode())
     assert found is not None and found.startswith(message)
     assert_clear(found)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.seed", 2**70, f"expected a whole number of 0 or more, at most {2**63 - 1}, got {2**70}"),
+        ("train.logging_steps", 2**31, f"expected a whole number of 1 or more, at most {2**31 - 1}, got {2**31}"),
+        ("train.learning_rate", 1e300, "expected a number above 0, at most 1e+30, got 1e+300"),
+        ("train.lora_r", 10**9, "expected a whole number of 1 or more, at most 8192, got 1000000000"),
+        ("evaluate.depth", 10**30, f"expected a whole number of 1 or more, at most 1000000, got {10**30}"),
+        ("compare.resamples", 10**12, "expected a whole number of 100 or more, at most 1000000, got 1000000000000"),
+        (
+            "compare.confidence",
+            0.9999999,
+            "expected at most 0.99998, for which 1000000 resamples are enough, got 0.9999999",
+        ),
+    ],
+)
+def test_a_number_that_no_library_computes_with_is_refused(key: str, value: float, message: str) -> None:
+    content = copy.deepcopy(DEFAULTS)
+    section, name = key.split(".")
+    content[section][name] = value
+    assert outcome(yaml.safe_dump(content).encode()) == f"params.yaml: {key}: {message}"
