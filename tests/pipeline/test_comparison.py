@@ -293,7 +293,7 @@ def test_a_system_that_is_no_model_is_judged_calibrated_and_released(project: Pr
     assert f"{system}_over_base" in project.metrics("comparison")["pairs"]
     assert "forgetting: no general data" in said
     page = (project.root / "metrics" / "report.html").read_text(encoding="utf-8")
-    assert f"<h2>{system} over base</h2>" in page
+    assert f'<h2 id="gain">{system} over base</h2>' in page
     assert project.metrics("summary")["released"] == chosen
     query = read_queries(project.root / "data" / "queries", project.root / "data" / "qrels", "test")[0]
     ranked = first_documents(project.root / "data" / "runs" / chosen / "run.trec", 3)[query.id]
