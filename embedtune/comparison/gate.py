@@ -41,10 +41,10 @@ def judge(
     resampling: Resampling,
     split: str,
 ) -> Verdict:
-    """{passed, choice, system, baseline, chosen, split, rules}, and of each rule its gain, at_least and passed.
+    """{passed, choice, try, system, baseline, chosen, split, rules}, and of each rule its gain, at_least and passed.
 
     `system` and `baseline` are per-query scores of the same questions, those of `split`. `choice` says which of the two
-    dev chose (see choice.py): where it is the baseline, the gate is shut. On `train` no rule is met, since the models
+    dev chose (see choice.py): where it is the baseline, the gate is shut, and `try` says what may help. On `train` no rule is met, since the models
     were trained on these questions. A rule's name is a measure, or a measure and a slice such as
     "ndcg@10 in query_length=0-10". `groups` are the questions' slices (see slices.py). `at_least` is the lower bound on
     the true gain at the rule's confidence. `gain` is None if the slice has no questions.
@@ -55,6 +55,7 @@ def judge(
     return {
         "passed": is_system(choice) and all(outcome["passed"] for outcome in found.values()),
         "choice": sentence(choice),
+        "try": list(choice.get("try", [])),
         "system": choice["system"],
         "baseline": choice["baseline"],
         "chosen": choice["chosen"],

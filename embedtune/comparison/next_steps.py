@@ -23,10 +23,7 @@ def next_steps(
     if caveat(verdict["split"]):
         steps.append("Write `evaluate.split: test` in params.yaml and run `dvc repro`: only test shows the quality.")
     if chosen == baseline:
-        steps.append(
-            f"{system} did not help. Try a lower `train.learning_rate` (a pre-trained model wants 1e-5 to 3e-5), fewer "
-            "`train.num_train_epochs`, another `train.temperature` or more training questions (docs/training.md)."
-        )
+        steps += [f"{system} did not help: {text}." for text in verdict["try"]]
     elif row["sign"] == "worse":
         steps.append(f"Do not ship {system}: dev chose it, and it is worse here. Give more dev questions to choose by.")
     if not row["sign"] and row["detectable"] is not None:
