@@ -59,7 +59,9 @@ def advice(choice: Choice, warnings: Sequence[str]) -> list[str]:
         return []
     found = list(warnings)
     gain, error = choice["gain"], choice["standard_error"]
-    if not gain and not error:
+    if choice["baseline_mean"] == 1:
+        found.append("the baseline is right on every dev question already, so that no gain can show there")
+    elif not gain and not error:
         found.append("both rank dev alike, question by question: the training changed nothing that dev can show")
     elif error and 0 < gain <= error:
         enough = math.ceil(choice["questions"] * (error / gain) ** 2)

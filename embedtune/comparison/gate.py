@@ -44,10 +44,10 @@ def judge(
     """{passed, choice, try, system, baseline, chosen, split, rules}, and of each rule its gain, at_least and passed.
 
     `system` and `baseline` are per-query scores of the same questions, those of `split`. `choice` says which of the two
-    dev chose (see choice.py): where it is the baseline, the gate is shut, and `try` says what may help. On `train` no rule is met, since the models
-    were trained on these questions. A rule's name is a measure, or a measure and a slice such as
-    "ndcg@10 in query_length=0-10". `groups` are the questions' slices (see slices.py). `at_least` is the lower bound on
-    the true gain at the rule's confidence. `gain` is None if the slice has no questions.
+    dev chose (see choice.py): where it is the baseline, the gate is shut, and `try` says what may help. On `train` no
+    rule is met, since the models were trained on these questions. A rule's name is a measure, or a measure and a slice
+    such as "ndcg@10 in query_length=0-10". `groups` are the questions' slices (see slices.py). `at_least` is the lower
+    bound on the true gain at the rule's confidence. `gain` is None if the slice has no questions.
     """
     found = {name: _checked(name, rule, system - baseline, groups, resampling) for name, rule in rules.items()}
     for outcome in found.values():

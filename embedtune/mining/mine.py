@@ -73,8 +73,9 @@ class MiningSettings:
     A candidate's score is at most `max_score_ratio` times the score of the query's best positive, and at most
     `max_score_margin` above it (NV-Retriever, de Souza P. Moreira et al. 2024: TopK-PercPos, and with a negative margin
     TopK-MarginPos). For the ratio, unlike there, both scores are counted from the query's background (see
-    background.py), so that it means the same for every model. A candidate and a relevant document share less than
-    `near_duplicate_share` of the token trigrams of the shorter of the two. None switches a limit off.
+    background.py), so that it means the same for every model; what scores below the background is never too high. A
+    candidate and a relevant document share less than `near_duplicate_share` of the token trigrams of the shorter of the
+    two. None switches a limit off.
 
     Up to `positives_per_document` passages of each relevant document are positives, if their scores are within
     `positive_closeness` (a share) of the best.
@@ -291,7 +292,7 @@ class _Drawing:
         positive = float(_scores(self.pool, self.mined.query, self.mined.positives).max())
         background = float(self.pool.background[self.mined.query])
         above = positive - background
-        by_ratio = np.inf if ratio is None else background + above * ratio if above > 0 else positive
+        by_ratio = np.inf if ratio is None else background + max(0.0, above) * ratio
         return min(by_ratio, np.inf if margin is None else positive + margin)
 
     def _document_score(self, document: int) -> float:

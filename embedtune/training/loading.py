@@ -38,6 +38,7 @@ def batches(
         collate_fn=functools.partial(collate_arrays, pad_id=pad_id, multiple_of=multiple_of),
         num_workers=started,
         worker_init_fn=functools.partial(_prepare_worker, parent=os.getpid()),
+        multiprocessing_context="fork" if started else None,  # so that this process is the workers' parent
     )
     return map(tensors_of, iter(loader))
 

@@ -17,7 +17,7 @@ from embedtune.models.encode import encode
 class Echo:
     """A model whose vector of a token is the token's id; it can hold `memory` tokens and notes each batch's ids."""
 
-    device = torch.device("cpu")
+    device, dtype = torch.device("cpu"), torch.float32
 
     def __init__(self, memory: int = 10**9) -> None:
         self.memory, self.batches = memory, list[torch.Tensor]()

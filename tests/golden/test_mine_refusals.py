@@ -103,7 +103,7 @@ def test_no_negative_scores_above_the_limit(world: World, ratio: float | None, m
     for query, (row, result) in enumerate(zip(rows, mined, strict=True)):
         best = max(numpy_scores(world, query)[row["pos_passages"]])
         above = best - backgrounds[query]
-        limits = [] if ratio is None else [min(best, backgrounds[query] + above * ratio)]
+        limits = [] if ratio is None else [backgrounds[query] + max(0.0, above) * ratio]
         limits += [] if margin is None else [best + margin]
         assert all(score <= min(limits) + 1e-6 for score in numpy_scores(world, query)[row["neg_passages"]])
         refused += result.refused["score_too_high"]

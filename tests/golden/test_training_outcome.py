@@ -79,6 +79,8 @@ def test_what_to_try_is_said_where_the_baseline_is_released() -> None:
     assert advice(better, ["it changed nothing"]) == []
     alike = choose("tuned", "base", base, base, "ndcg@10")
     assert "both rank dev alike" in advice(alike, ["it changed nothing"])[1]
+    perfect = choose("tuned", "base", np.ones(40), np.ones(40), "ndcg@10")
+    assert advice(perfect, [])[0].startswith("the baseline is right on every dev question already")
     hardly = choose("tuned", "base", base + np.tile([0.3, -0.28], 20), base, "ndcg@10")
     enough = int(np.ceil(40 * (hardly["standard_error"] / hardly["gain"]) ** 2))
     assert f"takes more than {enough} dev questions" in advice(hardly, [])[0]

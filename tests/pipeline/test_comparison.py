@@ -132,7 +132,7 @@ def test_the_gate_and_the_report_are_refused_where_they_would_be_of_another_stat
     judged = project.run("python", "-m", "embedtune", "gate", check=False)
     assert "not of the code" not in judged.stderr
     assert judged.stderr.startswith("error: the gate is shut") or "\nthe gate is open" in judged.stdout
-    project.edit(lexical={"tokenizer": "jieba"})
+    project.edit(lexical={"k1": 2.0})
     same = project.run("python", "-m", "embedtune", "gate", check=False)
     assert (same.stdout, same.stderr) == (judged.stdout, judged.stderr), "BM25 has no part in it"
     for command in (("check", "--results-of", "compare"), ("check", "--results-of", "report")):

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.slow
 
 OF_BASE = {
     "base_model",
+    "check",
     "convert",
     "dev_pool",
     "download",
@@ -37,6 +38,7 @@ def test_a_first_run_runs_every_stage_and_a_second_none(finished: Project) -> No
 def test_new_cutoffs_mine_train_and_encode_nothing_anew(project: Project) -> None:
     project.edit(evaluate={"cutoffs": [1, 7]}, compare={"measures": None}, gate=None)
     stages = {"evaluate_base@base", "evaluate@finetuned", "lexical"} | FUSIONS
+    assert project.repro("check") == {"check"}, "which finds nothing wrong: what follows it stays"
     assert project.stale() == stages | OF_RESULTS
     project.stages(
         "evaluate base", "evaluate finetuned", "lexical", "fuse hybrid_ranks", "fuse hybrid_scores", "compare"
@@ -81,6 +83,7 @@ def test_a_new_learning_rate_mines_and_encodes_the_base_model_no_more_and_dvc_sh
     project: Project,
 ) -> None:
     project.edit(train={"learning_rate": "1e-3"})
+    assert project.repro("check") == {"check"}
     assert project.stale() == OF_FINETUNED
     steps = ("train", "encode", "index", "evaluate")
     ran = project.repro("evaluate@finetuned")
@@ -137,7 +140,8 @@ def test_the_table_the_choice_and_the_verdict_are_printed_at_the_end(project: Pr
     assert any(line.startswith("recall@10") for line in printed)
     choice = project.metrics("gate")["choice"]
     assert choice in printed
-    assert printed[printed.index(choice) + 1].startswith("gate: ")
+    assert printed[printed.index(choice) + 1].startswith("On 60 test questions, ")
+    assert any(line.startswith("gate: ") for line in printed[printed.index(choice) :])
 
 
 def test_what_a_removed_round_left_changes_no_verdict(project: Project) -> None:
