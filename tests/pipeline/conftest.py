@@ -63,11 +63,12 @@ class Project:
 
     def stale(self) -> set[str]:
         """The names of the stages that `dvc repro` would run if all their outputs changed: what `dvc status` finds
-        changed, and all that comes after it (a dry run stops at the first)."""
+        changed, and all that comes after it (a dry run stops at the first). `check` is left out: what it writes is the
+        same wherever it finds nothing wrong."""
         from dvc.repo import Repo
 
         with contextlib.chdir(self.root), Repo(str(self.root)) as repo:
-            changed = set(repo.status())
+            changed = set(repo.status()) - {"check"}
             graph = repo.index.graph  # from a stage to those that it depends on
             after = (networkx.ancestors(graph, stage) | {stage} for stage in graph if stage.addressing in changed)
             return {stage.addressing for stages in after for stage in stages}

@@ -38,7 +38,6 @@ def test_a_first_run_runs_every_stage_and_a_second_none(finished: Project) -> No
 def test_new_cutoffs_mine_train_and_encode_nothing_anew(project: Project) -> None:
     project.edit(evaluate={"cutoffs": [1, 7]}, compare={"measures": None}, gate=None)
     stages = {"evaluate_base@base", "evaluate@finetuned", "lexical"} | FUSIONS
-    assert project.repro("check") == {"check"}, "which finds nothing wrong: what follows it stays"
     assert project.stale() == stages | OF_RESULTS
     project.stages(
         "evaluate base", "evaluate finetuned", "lexical", "fuse hybrid_ranks", "fuse hybrid_scores", "compare"
@@ -83,11 +82,10 @@ def test_a_new_learning_rate_mines_and_encodes_the_base_model_no_more_and_dvc_sh
     project: Project,
 ) -> None:
     project.edit(train={"learning_rate": "1e-3"})
-    assert project.repro("check") == {"check"}
     assert project.stale() == OF_FINETUNED
     steps = ("train", "encode", "index", "evaluate")
     ran = project.repro("evaluate@finetuned")
-    assert ran == {f"{step}@finetuned" for step in steps}
+    assert ran == {"check"} | {f"{step}@finetuned" for step in steps}
     changed = project.run("dvc", "params", "diff").stdout
     assert "train.learning_rate" in changed
     project.stages("fuse hybrid_ranks", "fuse hybrid_scores", *RESULTS)

@@ -18,7 +18,7 @@ import pytest
 from tests.forkserver import forkserver
 from tests.pipeline.conftest import Project, copy
 
-KILLS = int(os.environ.get("EMBEDTUNE_KILLS", "5"))  # the twenty of the closing note: EMBEDTUNE_KILLS=20
+KILLS = int(os.environ.get("EMBEDTUNE_KILLS", "3"))  # the twenty of the closing note: EMBEDTUNE_KILLS=20
 TRAINING = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 3, "num_train_epochs": 2}
 
 

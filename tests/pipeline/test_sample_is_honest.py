@@ -12,7 +12,7 @@ from tests.pipeline.conftest import TO_EVALUATE, TO_TRAIN, checkout
 pytestmark = pytest.mark.slow
 
 SIZE = {"documents": 120, "train_queries": 640, "dev_queries": 20, "test_queries": 300}
-TRAINING = {"num_train_epochs": 5, "eval_strategy": "no"}
+TRAINING = {"num_train_epochs": 4, "eval_strategy": "no"}
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
