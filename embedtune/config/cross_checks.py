@@ -6,16 +6,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from embedtune.config.schema import (
-    BASE,
-    BESIDE,
-    MOST_RESAMPLES,
-    RESAMPLES_BEYOND,
-    RESERVED,
-    GateRule,
-    Params,
-    embedding_models,
-)
+from embedtune.config.schema import BASE, BESIDE, RESERVED, GateRule, Params, embedding_models
+from embedtune.config.types import MOST_RESAMPLES, RESAMPLES_BEYOND
 from embedtune.core.errors import Problems
 from embedtune.evaluation.slice_names import BOUNDS, group_names
 

@@ -7,50 +7,39 @@ on recipe.py.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from embedtune.config.errors import Expected
-
-# Bounds of what NumPy, torch, FAISS and trec_eval compute with, and of what ends within a day.
-LARGEST_WHOLE = 2**31 - 1  # int32
-LARGEST_SEED = 2**63 - 1  # int64
-LARGEST_NUMBER = 1e30  # float32 ends at 3.4e38
-LARGEST_RANK = 1_000_000
-LARGEST_SAMPLE = 1_000_000  # documents or questions that the generated sample has
-LARGEST_LORA_R = 8192  # wider than the layers of the largest embedding models
-RESAMPLES_BEYOND = 10  # fewest resamples that must lie beyond a confidence bound
-FEWEST_RESAMPLES, MOST_RESAMPLES = 100, 1_000_000
-
-
-def _number(value: Any) -> Any:
-    """Refuse what pydantic would turn into a number and DVC would not: a bool, a text such as "1e-5" in quotes.
-
-    Raises ValueError for them, and for NaN and infinity.
-    """
-    if isinstance(value, (bool, str)):
-        raise ValueError("not a number")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("not finite")
-    return value
-
-
-_AsNumber = BeforeValidator(_number)
-Share = Annotated[float, _AsNumber, Field(ge=0, le=1), Expected("a number from 0 to 1")]
-AboveZeroToOne = Annotated[float, _AsNumber, Field(gt=0, le=1), Expected("a number above 0, at most 1")]
-Positive = Annotated[float, _AsNumber, Field(gt=0, le=LARGEST_NUMBER), Expected("a number above 0")]
-NotNegative = Annotated[float, _AsNumber, Field(ge=0, le=LARGEST_NUMBER), Expected("a number of 0 or more")]
-Count = Annotated[int, _AsNumber, Field(ge=1, le=LARGEST_WHOLE), Expected("a whole number of 1 or more")]
-WholeNumber = Annotated[int, _AsNumber, Field(ge=0, le=LARGEST_WHOLE), Expected("a whole number of 0 or more")]
-Seed = Annotated[int, _AsNumber, Field(ge=0, le=LARGEST_SEED), Expected("a whole number of 0 or more")]
-Text = Annotated[
-    str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$"), Expected("a text that is not empty")
-]
-TrueOrFalse = Annotated[bool, Field(strict=True), Expected("true or false")]
-Precision = Literal["auto", "fp32", "fp16", "bf16"]
+from embedtune.config.types import (
+    FEWEST_RESAMPLES,
+    LARGEST_LORA_R,
+    LARGEST_NUMBER,
+    LARGEST_SAMPLE,
+    LARGEST_WHOLE,
+    MOST_RESAMPLES,
+    AboveZeroToOne,
+    AsNumber,
+    Count,
+    Instruction,
+    MaybeCount,
+    NotNegative,
+    OpenRankWindow,
+    Positive,
+    Precision,
+    Rank,
+    RankWindow,
+    RecipeCount,
+    RecipePositive,
+    SampleCount,
+    Seed,
+    Share,
+    Text,
+    TrueOrFalse,
+    WholeNumber,
+)
 
 
 class _Section(BaseModel):
@@ -63,11 +52,8 @@ class SplitShares(_Section):
     test: Share
 
 
-SampleCount = Annotated[int, _AsNumber, Field(ge=1, le=LARGEST_SAMPLE), Expected("a whole number of 1 or more")]
-
-
 class SampleSize(_Section):
-    documents: Annotated[int, _AsNumber, Field(ge=10, le=LARGEST_SAMPLE), Expected("a whole number of 10 or more")]
+    documents: Annotated[int, AsNumber, Field(ge=10, le=LARGEST_SAMPLE), Expected("a whole number of 10 or more")]
     train_queries: SampleCount
     dev_queries: SampleCount
     test_queries: SampleCount
@@ -93,9 +79,6 @@ class Dataset(_Section):
     sample: SampleSize
 
 
-Instruction = Annotated[str | None, Expected("a text, or null for the model's own")]
-
-
 class Model(_Section):
     name: Text
     path: Text
@@ -110,7 +93,7 @@ class Model(_Section):
 
 
 class Segment(_Section):
-    max_tokens: Annotated[int, _AsNumber, Field(ge=8, le=LARGEST_WHOLE), Expected("a whole number of 8 or more")]
+    max_tokens: Annotated[int, AsNumber, Field(ge=8, le=LARGEST_WHOLE), Expected("a whole number of 8 or more")]
     max_passages: Annotated[Count | None, Expected("a whole number of 1 or more, or null for all passages")]
     overlap_tokens: WholeNumber
     boundaries: Literal["word", "sentence"]
@@ -121,13 +104,6 @@ class Encode(_Section):
     query_max_len: Count
     precision: Precision
     batch_tokens: Count
-
-
-RankWindow = Annotated[tuple[Count, Count], Expected("two ranks [first, last], 1-based, such as [2, 20]")]
-OpenRankWindow = Annotated[
-    tuple[Count, Count | None] | None,
-    Expected("null for the whole corpus, or two ranks [first, last] whose last may be null, such as [1000, null]"),
-]
 
 
 SystemName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_]*$", max_length=64)]
@@ -162,7 +138,7 @@ class Mine(_Section):
         Expected("a number above 0, at most 1, such as 0.95, or none, or null for the recipe's"),
     ]
     max_score_margin: Annotated[
-        Annotated[float, _AsNumber, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)] | None,
+        Annotated[float, AsNumber, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)] | None,
         Expected("a number such as 0.1 (above the positive) or -0.05, or null"),
     ]
     near_duplicate_share: Annotated[
@@ -189,9 +165,6 @@ class DevPool(_Section):
 
 Strategy = Literal["no", "epoch", "steps"]
 Processes = Annotated[Literal["auto"] | Count, Expected("auto (every GPU), or a whole number of 1 or more")]
-MaybeCount = Annotated[Count | None, Expected("a whole number of 1 or more, or null")]
-RecipeCount = Annotated[Count | None, Expected("a whole number of 1 or more, or null for the recipe's")]
-RecipePositive = Annotated[Positive | None, Expected("a number above 0, or null for the recipe's")]
 
 
 class Train(_Section):
@@ -205,13 +178,13 @@ class Train(_Section):
     query_max_len: Annotated[Count | None, Expected("a whole number of 1 or more, or null for encode.query_max_len")]
     passage_max_len: Annotated[Count | None, Expected("a whole number of 1 or more, or null for segment.max_tokens")]
     sub_batch_size: MaybeCount
-    lora_r: Annotated[int, _AsNumber, Field(ge=1, le=LARGEST_LORA_R), Expected("a whole number of 1 or more")]
+    lora_r: Annotated[int, AsNumber, Field(ge=1, le=LARGEST_LORA_R), Expected("a whole number of 1 or more")]
     lora_alpha: Count
     lora_dropout: Share
     lora_target_modules: Annotated[
         list[Text] | None, Expected("null for every linear layer, or a list of names such as [query, value]")
     ]
-    qlora_bits: Annotated[Literal[4, 8], _AsNumber]
+    qlora_bits: Annotated[Literal[4, 8], AsNumber]
     gradient_accumulation_steps: Count
     negatives: Literal["group", "in_batch", "cross_device"]
     mask_false_negatives: TrueOrFalse
@@ -240,9 +213,6 @@ class Train(_Section):
     save_steps: Count
     save_total_limit: MaybeCount
     seed: Seed
-
-
-Rank = Annotated[int, _AsNumber, Field(ge=1, le=LARGEST_RANK), Expected("a whole number of 1 or more")]
 
 
 class Evaluate(_Section):
@@ -324,10 +294,10 @@ class Compare(_Section):
         Annotated[list[Text], Field(min_length=1), Expected("measures such as [recall@10, ndcg@10], or null for all")]
         | None
     )
-    confidence: Annotated[float, _AsNumber, Field(gt=0, lt=1), Expected("a number between 0 and 1, such as 0.95")]
+    confidence: Annotated[float, AsNumber, Field(gt=0, lt=1), Expected("a number between 0 and 1, such as 0.95")]
     resamples: Annotated[
         int,
-        _AsNumber,
+        AsNumber,
         Field(ge=FEWEST_RESAMPLES, le=MOST_RESAMPLES),
         Expected(f"a whole number of {FEWEST_RESAMPLES} or more"),
     ]
@@ -338,9 +308,9 @@ class GateRule(_Section):
     """The smallest gain that a measure must have, and the confidence required."""
 
     min_gain: Annotated[
-        float, _AsNumber, Field(ge=-1, le=1), Expected("a number such as 0.01, or -0.01 for a loss that may be")
+        float, AsNumber, Field(ge=-1, le=1), Expected("a number such as 0.01, or -0.01 for a loss that may be")
     ]
-    confidence: Annotated[float, _AsNumber, Field(gt=0, lt=1), Expected("a number between 0 and 1, such as 0.95")]
+    confidence: Annotated[float, AsNumber, Field(gt=0, lt=1), Expected("a number between 0 and 1, such as 0.95")]
 
 
 Gate = Annotated[
@@ -360,7 +330,7 @@ class Calibrate(_Section):
 class GeneralData(_Section):
     source: Literal["none", "local"]
     path: Text
-    max_tokens: Annotated[int, _AsNumber, Field(ge=8, le=LARGEST_WHOLE), Expected("a whole number of 8 or more")]
+    max_tokens: Annotated[int, AsNumber, Field(ge=8, le=LARGEST_WHOLE), Expected("a whole number of 8 or more")]
 
 
 class Mixture(_Section):

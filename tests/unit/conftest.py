@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from embedtune.core.json_files import read_lines
 from embedtune.data.sample.corpus import write_sample
+from embedtune.models.sample_model import write_sample_model
 from embedtune.models.tokenization import load_tokenizer
 from tests.unit.segmenting import english
 
@@ -47,3 +49,17 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     root = tmp_path_factory.mktemp("generated")
     write_sample(root, documents=60, queries={"train": 1}, seed=7)
     return [json.loads(line)["text"] for _, line in read_lines(root / "mldr-v1.0-zh" / "corpus.jsonl.gz")]
+
+
+@pytest.fixture(scope="session")
+def sample_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample's model as `base_model` finds it, not yet prepared."""
+    directory = tmp_path_factory.mktemp("sample_source")
+    write_sample_model(directory)
+    return directory
+
+
+@pytest.fixture
+def source(sample_source: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return Path(shutil.copytree(sample_source, tmp_path / "source"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,6 @@ from transformers import BertConfig, BertForMaskedLM
 
 from embedtune.core.errors import EmbedTuneError
 from embedtune.models.base_weights import load_source_model
-from embedtune.models.sample_model import write_sample_model
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("sample")
-    write_sample_model(directory)
-    return directory
-
-
-@pytest.fixture
-def source(sample: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(sample, tmp_path / "source"))
 
 
 def edit(source: Path, **values: Any) -> None:

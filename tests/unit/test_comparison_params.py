@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from embedtune.config.reading import load_params
-from tests.unit.test_config import complaint_about, edited
+from tests.unit.parameters import complaint_about, edited
 
 MEASURES = "recall@1, ndcg@1, mrr@1, recall@10, ndcg@10, mrr@10"
 WRONG = {

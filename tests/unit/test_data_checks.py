@@ -13,7 +13,7 @@ from embedtune.config.recipe import filled, train_settings
 from embedtune.core.errors import ParameterError, Problems
 from embedtune.retrieval.indexes import check_factory
 from embedtune.training.teacher import flatness, refuse_flat_targets
-from tests.unit.test_config import edited
+from tests.unit.parameters import edited
 
 ENOUGH = Facts(train=1000, dev=200, evaluated=400, passages=5000, scored=True, dimension=128, max_tokens=512)
 PATH = Path("params.yaml")

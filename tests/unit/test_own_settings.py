@@ -12,7 +12,6 @@ from sentence_transformers import SentenceTransformer
 
 from embedtune.core.errors import EmbedTuneError, ParameterError
 from embedtune.models.base_model import prepare_model
-from embedtune.models.sample_model import write_sample_model
 from embedtune.models.settings import Settings
 from embedtune.models.tokenization import load_tokenizer
 
@@ -21,21 +20,10 @@ PROMPTS = "config_sentence_transformers.json"
 TRANSFORMER = "sentence_bert_config.json"
 
 
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("sample")
-    write_sample_model(directory)
-    return directory
-
-
-@pytest.fixture
-def source(sample: Path, tmp_path: Path) -> Path:
-    (tmp_path / "target").mkdir()
-    return Path(shutil.copytree(sample, tmp_path / "source"))
-
-
 def prepare(source: Path, **given: Any) -> Settings:
-    return prepare_model(source, source.parent / "target", **{**OWN, **given})
+    target = source.parent / "target"
+    target.mkdir(exist_ok=True)
+    return prepare_model(source, target, **{**OWN, **given})
 
 
 def edit(path: Path, **values: Any) -> None:

@@ -16,7 +16,7 @@ from embedtune.config.recipe import (
     with_temperature,
 )
 from embedtune.config.schema import Params
-from tests.unit.test_config import edited
+from tests.unit.parameters import edited
 
 
 def params(tmp_path: Path, **edits: str) -> Params:

@@ -8,7 +8,7 @@ import pytest
 
 from embedtune.comparison.rounds import rounds_table
 from embedtune.core.json_files import write_json_lines
-from tests.unit.test_config import complaint_about
+from tests.unit.parameters import complaint_about
 
 
 def write_run(path: Path, rankings: dict[str, list[str]]) -> None:
