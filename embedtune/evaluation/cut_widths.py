@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from embedtune.data.corpus import Query
 from embedtune.data.passages import Passages
 from embedtune.evaluation.measures import per_query_scores
-from embedtune.retrieval.dense import Vectors, rank_documents
+from embedtune.retrieval.dense import Vectors
+from embedtune.retrieval.searcher import DenseSearcher
 
 BLOCK_ROWS = 65_536
 
@@ -45,14 +46,9 @@ def cut_means(
     for width in sorted({width for width in widths if width < passage_vectors.shape[1]}):
         shorter = cut_vectors(passage_vectors, width)
         for prefix, asked in queries.items():
-            rankings = rank_documents(
-                cut_vectors(query_vectors[prefix], width),
-                shorter,
-                passages.document,
-                passages.document_ids,
-                max(cutoffs),
-                best_of=best_of,
-            )
+            cut = cut_vectors(query_vectors[prefix], width)
+            searcher = DenseSearcher(lambda _, cut=cut: cut, shorter, passages, best_of=best_of)  # type: ignore[misc]
+            rankings = searcher.rank(asked, max(cutoffs))
             table = per_query_scores(asked, rankings, passages.document_ids, cutoffs)
             means |= {f"{prefix}{measure}_at_{width}": float(mean) for measure, mean in table.mean().items()}
     return means

@@ -65,37 +65,39 @@ class EvaluationSet:
         query_lengths = np.array([len(tokens) for tokens in self.query_tokens], dtype=np.int64)
         query_vectors = vectors(lambda i: self.query_tokens[i], query_lengths, "queries")
         documents = self._ranked(query_vectors)
-        owned = [self.passages.of_document(int(document)) for document in documents]
-        numbers = np.concatenate(owned)
-        owner = np.repeat(np.arange(len(documents), dtype=np.int32), [len(own) for own in owned])
+        numbers = np.concatenate([self.passages.of_document(int(document)) for document in documents])
         longest = self.passages.max_tokens
         passage_vectors = vectors(
             lambda i: self.frame.around(self.passages.tokens(int(numbers[i])), longest),
             np.minimum(self.passages.lengths()[numbers] + self.frame.length, longest),
             "passages",
         )
-        ids = [self.passages.document_ids[document] for document in documents]
-
-        def measured() -> pd.DataFrame:  # searches on the CPU: training holds the GPU's memory
-            rankings = without_ignored(
-                self.queries,
-                ids,
-                max(cutoffs),
-                lambda depth: rank_documents(query_vectors, passage_vectors, owner, ids, depth, use_gpu=False),
-            )
-            return per_query_scores(self.queries, rankings, ids, cutoffs)
-
-        return distributed.computed_on_main(measured)
+        return distributed.computed_on_main(lambda: self._measured(query_vectors, passage_vectors, documents, cutoffs))
 
     def base_means(self, base: VectorStore, cutoffs: list[int]) -> dict[str, float]:
         """Measure -> mean of the base model, by the vectors that its store has of the dev queries and the documents."""
-        owned = [self.passages.of_document(int(document)) for document in self.documents]
-        owner = np.repeat(np.arange(len(self.documents), dtype=np.int32), [len(own) for own in owned])
-        ids = [self.passages.document_ids[document] for document in self.documents]
-        vectors = base.passages[np.concatenate(owned)]
-        rankings = rank_documents(base.queries("dev"), vectors, owner, ids, max(cutoffs), use_gpu=False)
-        means = per_query_scores(self.queries, rankings, ids, cutoffs).mean()
-        return {str(measure): float(mean) for measure, mean in means.items()}
+        numbers = np.concatenate([self.passages.of_document(int(document)) for document in self.documents])
+        table = self._measured(base.queries("dev"), base.passages[numbers], self.documents, cutoffs)
+        return {str(measure): float(mean) for measure, mean in table.mean().items()}
+
+    def _measured(
+        self,
+        query_vectors: NDArray[np.float16],
+        passage_vectors: NDArray[np.float16],
+        documents: NDArray[np.int64],
+        cutoffs: list[int],
+    ) -> pd.DataFrame:
+        """Per-query measures; `passage_vectors` are those of all passages of `documents`, in their order."""
+        counts = [len(self.passages.of_document(int(document))) for document in documents]
+        owner = np.repeat(np.arange(len(documents), dtype=np.int32), counts)
+        ids = [self.passages.document_ids[document] for document in documents]
+        rankings = without_ignored(  # searches on the CPU: training holds the GPU's memory
+            self.queries,
+            ids,
+            max(cutoffs),
+            lambda depth: rank_documents(query_vectors, passage_vectors, owner, ids, depth, use_gpu=False),
+        )
+        return per_query_scores(self.queries, rankings, ids, cutoffs)
 
     def _ranked(self, query_vectors: NDArray[np.float16]) -> NDArray[np.int64]:
         """The numbers of the documents to rank, ascending; the main process searches for the others."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.progress import quiet_transformers
 from embedtune.models.base_tokenizer import load_source_tokenizer, write_tokenizer
 from embedtune.models.base_weights import load_source_model
+from embedtune.models.lengths import max_tokens
 from embedtune.models.own_settings import agreed_settings, read_own_settings
 from embedtune.models.saving import save_weights
 from embedtune.models.settings import Settings, write_settings
-
-UNLIMITED = 1_000_000  # for a model without a position limit; a tokenizer without one has a huge number
 
 
 def prepare_model(
@@ -57,16 +54,3 @@ def prepare_model(
     save_weights(model, target)
     write_settings(target, settings, model.config.hidden_size)
     return settings
-
-
-def max_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The maximum number of tokens that the model can read.
-
-    RoBERTa-style models do not use the first padding_idx + 1 rows of their position embeddings.
-    """
-    positions = getattr(model.config, "max_position_embeddings", UNLIMITED)
-    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
-    padding = getattr(table, "padding_idx", None)
-    if padding is not None:
-        positions -= padding + 1
-    return min(positions, tokenizer.model_max_length)

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from embedtune.core.errors import EmbedTuneError, ParameterError
 from embedtune.core.progress import quiet_transformers
-from embedtune.models.base_model import max_tokens
+from embedtune.models.lengths import max_tokens
 
 
 class CrossEncoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,3 +37,15 @@ def test_each_width_below_the_whole_has_its_measures(world: World) -> None:
     rankings = rank_documents(*shorter, passages.document, passages.document_ids, 5)
     expected = per_query_scores(parts["dev_"], rankings, passages.document_ids, [5])["ndcg@5"].mean()
     assert means["dev_ndcg@5_at_8"] == pytest.approx(expected)
+
+
+def test_documents_that_a_question_ignores_are_left_out(world: World) -> None:
+    pool, width = world.pool, 8
+    given = ({"": pool.query_vectors}, pool.passage_vectors, pool.passages, [width], [1], 1)
+    vectors = [cut_vectors(side, width) for side in (pool.query_vectors, pool.passage_vectors)]
+    first = rank_documents(*vectors, pool.passages.document, pool.passages.document_ids, 2).documents
+    ids = pool.passages.document_ids
+    asked = [replace(query, judgments={ids[second]: 1}) for query, (_, second) in zip(pool.queries, first, strict=True)]
+    ignoring = [replace(query, ignored=[ids[top]]) for query, (top, _) in zip(asked, first, strict=True)]
+    recall = [cut_means({"": queries}, *given)["recall@1_at_8"] for queries in (asked, ignoring)]
+    assert recall == [0.0, 1.0]
