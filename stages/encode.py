@@ -1,7 +1,8 @@
 """encode: embed every passage and every query with one model, on all GPUs (`python -m stages.encode base`)."""
 
 from embedtune.compute import distributed
-from embedtune.compute.device import encoding_dtype, pick_device
+from embedtune.compute.chosen_once import chosen_once
+from embedtune.compute.device import DTYPES, encoding_precision, pick_device
 from embedtune.config import paths
 from embedtune.config.reading import load_params, value_text
 from embedtune.config.schema import Params
@@ -28,15 +29,15 @@ def main() -> None:
 def encode(params: Params, name: str) -> None:
     """Encode this process's part of the texts; an interrupted run resumes at its last finished shard."""
     device = pick_device()
-    dtype = encoding_dtype(params.encode.precision, device)
     inputs = [paths.model(name), paths.PASSAGES, paths.QUERIES, *code_of("encode")]
     parameters = {"encode": value_text(params, "encode")}
     description = distributed.broadcast_from_main(
-        describe_run(name, parameters, f"{dtype} {device.type}", inputs) if distributed.is_main() else ""
+        describe_run(name, parameters, device.type, inputs) if distributed.is_main() else ""
     )
     scratch = paths.CHECKPOINTS / f"encode-{name}-{run_name(description)}"
     if distributed.is_main():
         write_description(scratch, description)
+    precision = chosen_once(scratch, "precision", lambda: encoding_precision(params.encode.precision, device))
     passages = open_passages(paths.PASSAGES)
     encode_collection(
         paths.model(name),
@@ -45,7 +46,7 @@ def encode(params: Params, name: str) -> None:
         paths.embeddings(name),
         scratch=scratch,
         device=device,
-        dtype=dtype,
+        dtype=DTYPES[precision],
         batch_tokens=params.encode.batch_tokens,
         query_max_len=params.encode.query_max_len,
     )
@@ -53,7 +54,7 @@ def encode(params: Params, name: str) -> None:
         description_file(scratch).unlink(missing_ok=True)
     cli.say_once(
         f"encode: wrote {len(passages)} passages and the queries of {', '.join(SPLITS)} to {paths.embeddings(name)} "
-        f"({distributed.world_size()} x {device.type})"
+        f"({distributed.world_size()} x {device.type} in {precision})"
     )
 
 

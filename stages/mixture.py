@@ -30,8 +30,8 @@ def main() -> None:
     dev_files = (paths.QUERIES, paths.QRELS, paths.DEV_POOL)
     store, top = open_store(paths.embeddings(BASE)), params.dev_pool.top_documents
     passages = open_passages(paths.PASSAGES)
-    dev = read_dev_set(*dev_files, store, top, passages, tokenizer, settings, query_max_len)
-    if dev is None:
+    dev_set = read_dev_set(*dev_files, store, top, passages, tokenizer, settings, query_max_len)
+    if dev_set is None:
         raise EmbedTuneError(
             f"{paths.PARAMS}: mixtures.{name}: a weight is chosen on dev, and there are no dev questions; raise "
             "`dev_queries` and `split_shares`.dev"
@@ -41,7 +41,9 @@ def main() -> None:
     keep_freed_memory(device)
     mixture = Mixture(base, tuned, device)
     metric = params.train.metric_for_best_model
-    found = sweep(mixture, asked.weights, dev, general, batch_tokens=params.encode.batch_tokens, metric=metric)
+    found = sweep(
+        mixture, asked.weights, dev_set.of_top(top), general, batch_tokens=params.encode.batch_tokens, metric=metric
+    )
     with files.atomic_directory(paths.model(name)) as target:
         save_model(mixture.set(found.chosen).model, tuned, target)
     with files.atomic_file(paths.mixing_plot(name)) as partial:

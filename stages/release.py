@@ -116,7 +116,7 @@ def used_values(params: Params, model: str) -> dict[str, Any]:
         return values
     mixture = params.mixtures.get(model)
     settings = json_files.read_json(paths.training_metrics(mixture.model if mixture else model))["settings"]
-    return values | {key: setting["value"] for key, setting in settings.items()}
+    return values | {setting["key"]: setting["value"] for setting in settings}
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 import functools
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from embedtune.compute import distributed
+from embedtune.compute.chosen_once import chosen_once
 from embedtune.compute.costs import write_cost
 from embedtune.compute.device import pick_device, training_precision
 from embedtune.compute.memory import keep_freed_memory
@@ -25,14 +27,15 @@ from embedtune.core import cli, files
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.run_folder import describe_run, run_name, write_description
 from embedtune.data.passages import open_passages
-from embedtune.evaluation.dev_evaluation import EvaluationSet, read_dev_set
+from embedtune.evaluation.dev_evaluation import DevSet, read_dev_set
 from embedtune.mining.mined_rows import MinedRow, read_mined
 from embedtune.models.settings import read_settings
 from embedtune.models.tokenization import load_tokenizer
 from embedtune.models.vector_store import STORE, open_store
 from embedtune.models.weight_change import relative_change
 from embedtune.training import checkpoints
-from embedtune.training.fine_tune import CUTOFF, fine_tune, write_tuned
+from embedtune.training.evaluation_budget import Budget, evaluation_budget
+from embedtune.training.fine_tune import CUTOFF, fine_tune, schedule_of, write_tuned
 from embedtune.training.objectives.contrastive import Contrastive
 from embedtune.training.options import Adapter, Batching, Evaluating, Optimizer, Saving, from_section
 from embedtune.training.outcome import warnings
@@ -61,14 +64,20 @@ def train(params: Params, name: str, base: Path) -> None:
     """Train together with the other processes, if any; the main process writes the outputs."""
     device = pick_device()
     keep_freed_memory(device)
-    precision = training_precision(params.train.precision, device)
     rows = read_mined(paths.mined(name))
     settings, doubts = used_settings(params, rows, base)
     values = {key: setting.value for key, setting in settings.items()}
-    machine = f"{device.type} {precision} {distributed.world_size()}"
+    machine = f"{device.type} {distributed.world_size()}"
     description = describe(params, name, base, f"{values} {machine}")
     scratch = paths.CHECKPOINTS / run_name(description)
-    training_set, dev = read_data(params, filled(settings), rows, base)
+    precision = chosen_once(scratch, "precision", lambda: training_precision(params.train.precision, device))
+    training_set, dev_set = read_data(params, filled(settings), rows, base)
+    batching = from_section(Batching, params.train, **values)
+    evaluating = from_section(Evaluating, params.train, **values, only_after=None)
+    dev = None
+    if dev_set:
+        budget = budget_of(params, evaluating, batching, training_set, dev_set)
+        dev, evaluating = dev_set.of_top(budget.top), replace(evaluating, only_after=budget.steps)
     tensorboard = paths.TENSORBOARD / scratch.name
     tune = functools.partial(
         fine_tune,
@@ -77,10 +86,10 @@ def train(params: Params, name: str, base: Path) -> None:
         from_section(Contrastive, params.train, **values),
         run=scratch,
         tensorboard=tensorboard,
-        adapter=from_section(Adapter, params.train),
-        batching=from_section(Batching, params.train, **values),
+        adapter=from_section(Adapter, params.train, **values),
+        batching=batching,
         optimizer=from_section(Optimizer, params.train, **values, precision=precision),
-        evaluating=from_section(Evaluating, params.train, **values),
+        evaluating=evaluating,
         saving=from_section(Saving, params.train),
         dev=dev,
         logging_steps=params.train.logging_steps,
@@ -106,7 +115,8 @@ def train(params: Params, name: str, base: Path) -> None:
         figures[f"dev_pool_{metric}_of_base"] = dev.base_means(open_store(paths.embeddings(BASE)), [CUTOFF])[metric]
     found = warnings(trained.record, change, metric, figures.get(f"dev_pool_{metric}_of_base"))
     doubts += (in_words(doubt, "train") for doubt in found)
-    used = {key: setting._asdict() for key, setting in settings.items()}
+    settings["precision"] = Setting(precision, "params.yaml" if params.train.precision != "auto" else "this machine")
+    used = [{"key": key, **setting._asdict()} for key, setting in settings.items()]  # as a list no columns of DVC's
     figures = summary(trained, len(training_set), metric) | figures | {"warnings": doubts, "settings": used}
     places = {"curve": paths.training_plot(name), "steps": paths.training_steps(name)}
     write_records(trained, figures, summary_file=paths.training_metrics(name), **places)
@@ -131,9 +141,29 @@ def used_settings(params: Params, rows: list[MinedRow], base: Path) -> tuple[dic
     return with_temperature(settings, fitted), doubts
 
 
+def budget_of(
+    params: Params, evaluating: Evaluating, batching: Batching, training_set: TrainingSet, dev: DevSet
+) -> Budget:
+    """How often dev is evaluated, and among how many documents, within `max_evaluation_share`; it is said."""
+    schedule = schedule_of(len(training_set), batching)
+    strategy, every = evaluating.eval_strategy, evaluating.eval_steps
+    due = [step for step in range(1, schedule.steps + 1) if schedule.is_due(step, strategy, every)]
+    questions = schedule.epochs * (len(training_set) - schedule.plan.left_out)
+    tokens = int(questions * training_set.mean_tokens())
+    most = params.train.max_evaluation_share
+    budget = evaluation_budget(due, dev.top, lambda top: dev.of_top(top).tokens(), tokens, most)
+    if (budget.steps, budget.top) != (tuple(due), dev.top):
+        cli.say_once(
+            f"train: to cost at most {most:.0%} of the training (`max_evaluation_share`), dev is evaluated "
+            f"{len(budget.steps)} times instead of {len(due)}, among the first {budget.top} instead of {dev.top} "
+            f"documents of each result: {budget.share:.0%}"
+        )
+    return budget
+
+
 def read_data(
     params: Params, values: FilledTrain, rows: list[MinedRow], base: Path
-) -> tuple[TrainingSet, EvaluationSet | None]:
+) -> tuple[TrainingSet, DevSet | None]:
     """The training questions with their passages, and the dev set unless nothing evaluates it."""
     tokenizer, passages, settings = load_tokenizer(base), open_passages(paths.PASSAGES), read_settings(base)
     training_set = read_training_set(

@@ -1,4 +1,4 @@
-"""Peak RAM of this process, and whether malloc keeps freed memory.
+"""Peak RAM of this process, the memory that is free, and whether malloc keeps freed memory.
 
 The module does not import torch, so that programs without torch can be measured too.
 """
@@ -9,8 +9,11 @@ import ctypes
 import os
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +29,53 @@ def peak_ram_bytes() -> int:
         peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(peak.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """The memory in bytes that this process can still take on `device`; None for one that does not tell.
+
+    On a GPU it is what the driver has free and what torch holds without using it. On a CPU it is the least of what the
+    machine has available, what the process's control groups (Docker's `--memory`, systemd) leave, and its `ulimit -v`.
+    """
+    if device.type == "cuda":
+        import torch
+
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type != "cpu":
+        return None
+    return max(0, min(psutil.virtual_memory().available, *_left_by_control_groups(), *_left_by_ulimit()))
+
+
+def _left_by_control_groups(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> Iterator[int]:
+    """What each control group of this process, version 1 or 2, leaves of its limit; nothing where there is no limit.
+
+    In a container, whose groups are out of sight, the root stands for its own. File pages that the system would drop
+    are not counted as used.
+    """
+    lines = own.read_text().splitlines() if own.exists() else []
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = root / "memory" if controllers else root
+        limit, used, dropped = (
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            if controllers
+            else ("memory.max", "memory.current", "inactive_file")
+        )
+        for group in (part for part in (top / path.strip("/"), *(top / path.strip("/")).parents) if part >= top):
+            if not (group / limit).exists() or not (most := (group / limit).read_text().strip()).isdigit():
+                continue
+            statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            yield int(most) - int((group / used).read_text()) + int(statistics.get(dropped, 0))
+
+
+def _left_by_ulimit() -> Iterator[int]:
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY:
+        yield most - psutil.Process().memory_info().vms
 
 
 def keep_freed_memory(device: torch.device) -> None:

@@ -12,6 +12,8 @@ SECTIONS = {
     "probe": "is called general_data now",
 }
 KEYS = {
+    ("train", "sub_batch_size"): "gone; a batch is cut into chunks by itself, and train.tokens_in_memory limits their "
+    "memory (say 16 sequences of 512 tokens: 8192)",
     ("lexical", "depth"): "gone; evaluate.depth says how many documents every ranking keeps and a fusion reads",
 }
 

@@ -177,7 +177,7 @@ class Train(_Section):
     temperature: RecipePositive
     query_max_len: Annotated[Count | None, Expected("a whole number of 1 or more, or null for encode.query_max_len")]
     passage_max_len: Annotated[Count | None, Expected("a whole number of 1 or more, or null for segment.max_tokens")]
-    sub_batch_size: MaybeCount
+    tokens_in_memory: Annotated[Count | None, Expected("a whole number of 1 or more, or null for what fits")]
     lora_r: Annotated[int, AsNumber, Field(ge=1, le=LARGEST_LORA_R), Expected("a whole number of 1 or more")]
     lora_alpha: Count
     lora_dropout: Share
@@ -197,6 +197,9 @@ class Train(_Section):
     weight_decay: NotNegative
     max_grad_norm: Positive
     precision: Precision
+    attention_dropout: Annotated[
+        Literal["own"] | Share | None, Expected("a number from 0 to 1, own (the model's), or null for the recipe's")
+    ]
     gradient_checkpointing: TrueOrFalse
     group_by_length: TrueOrFalse
     dataloader_drop_last: TrueOrFalse
@@ -205,6 +208,7 @@ class Train(_Section):
     logging_steps: Count
     eval_strategy: Strategy
     eval_steps: RecipeCount
+    max_evaluation_share: Positive
     metric_for_best_model: Literal["recall@10", "ndcg@10", "mrr@10"]
     early_stopping_patience: Annotated[
         Literal["never"] | Count | None, Expected("a whole number of 1 or more, never, or null for the recipe's")

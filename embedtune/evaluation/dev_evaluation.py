@@ -30,7 +30,7 @@ class EvaluationSet:
 
     `name` labels the progress bars. `query_tokens` are complete input sequences (n,), special tokens and instruction
     included. `documents` (m,) are the numbers of the ranked documents. `more`, if given, adds to them by the model's
-    query vectors (see dev_pool.py). `frame` has the tokens around every passage.
+    query vectors (see dev_pool.py), some `more_tokens` at most. `frame` has the tokens around every passage.
     """
 
     name: str
@@ -40,6 +40,18 @@ class EvaluationSet:
     documents: NDArray[np.int64]
     frame: Frame
     more: Callable[[NDArray[np.float16]], NDArray[np.int64]] | None = None
+    more_tokens: int = 0
+
+    def tokens(self) -> int:
+        """The number of tokens that an evaluation embeds, at most, padding excluded."""
+        of_all = self.passage_tokens(np.arange(len(self.passages.document_ids)))
+        of_pool = min(of_all, self.passage_tokens(self.documents) + self.more_tokens)
+        return sum(map(len, self.query_tokens)) + of_pool
+
+    def passage_tokens(self, documents: NDArray[np.int64]) -> int:
+        """The number of tokens of the documents' passages, with what is around them."""
+        lengths = self.passages.lengths()[_passages_of(self.passages, documents)] + self.frame.length
+        return int(np.minimum(lengths, self.passages.max_tokens).sum())
 
     def score(self, encoder: Encoder, *, batch_tokens: int, cutoffs: list[int]) -> pd.DataFrame:
         """Per-query measures of the model's current weights: one row per query, columns such as `ndcg@10`.
@@ -65,7 +77,7 @@ class EvaluationSet:
         query_lengths = np.array([len(tokens) for tokens in self.query_tokens], dtype=np.int64)
         query_vectors = vectors(lambda i: self.query_tokens[i], query_lengths, "queries")
         documents = self._ranked(query_vectors)
-        numbers = np.concatenate([self.passages.of_document(int(document)) for document in documents])
+        numbers = _passages_of(self.passages, documents)
         longest = self.passages.max_tokens
         passage_vectors = vectors(
             lambda i: self.frame.around(self.passages.tokens(int(numbers[i])), longest),
@@ -76,7 +88,7 @@ class EvaluationSet:
 
     def base_means(self, base: VectorStore, cutoffs: list[int]) -> dict[str, float]:
         """Measure -> mean of the base model, by the vectors that its store has of the dev queries and the documents."""
-        numbers = np.concatenate([self.passages.of_document(int(document)) for document in self.documents])
+        numbers = _passages_of(self.passages, self.documents)
         table = self._measured(base.queries("dev"), base.passages[numbers], self.documents, cutoffs)
         return {str(measure): float(mean) for measure, mean in table.mean().items()}
 
@@ -124,6 +136,40 @@ def prepare_evaluation_set(
     return EvaluationSet(name, queries, tokens, passages, documents, frame(tokenizer, settings.passage_instruction))
 
 
+@dataclass(frozen=True)
+class DevSet:
+    """The dev queries and their pool of documents, which can be made smaller.
+
+    `pool` is the set with the documents that do not depend on a model. `by_base` (queries, top) are the numbers of the
+    base model's best documents, best first, -1 where there are fewer. `base` has the base model's vectors.
+    """
+
+    pool: EvaluationSet
+    by_base: NDArray[np.integer]
+    base: VectorStore
+
+    @property
+    def top(self) -> int:
+        """The number of ranks of the base model's results that are in the pool."""
+        return int(self.by_base.shape[1])
+
+    def of_top(self, top: int) -> EvaluationSet:
+        """The set with the first `top` ranks of base's results and of those of the model that is evaluated.
+
+        Of the pool's other documents, which are random, it has the like share of `top` in the pool's ranks.
+        """
+        by_base = np.setdiff1d(self.by_base[:, :top], [-1])
+        documents = self.pool.documents
+        if top < self.top:
+            relevant = {document for query in self.pool.queries for document in query.relevant()}
+            ids = self.pool.passages.document_ids
+            asked_for = np.array([ids[document] in relevant for document in documents], dtype=bool)
+            random = documents[~asked_for & ~np.isin(documents, self.by_base)]
+            documents = np.union1d(documents[asked_for], np.union1d(by_base, random[: len(random) * top // self.top]))
+        more = found_by_queries(self.base.passages, self.pool.passages, top)
+        return replace(self.pool, documents=documents, more=more, more_tokens=self.pool.passage_tokens(by_base))
+
+
 def read_dev_set(
     queries: Path,
     qrels: Path,
@@ -134,7 +180,7 @@ def read_dev_set(
     tokenizer: Tokenizer,
     settings: Settings,
     query_max_len: int,
-) -> EvaluationSet | None:
+) -> DevSet | None:
     """The dev queries and the pool of documents (an .npy file of document numbers) that they are ranked among.
 
     `queries` and `qrels` are directories (see corpus.py). `base` has the base model's vectors, among which a model's
@@ -144,7 +190,15 @@ def read_dev_set(
     if not asked:
         return None
     fixed = prepare_evaluation_set(asked, passages, np.load(pool), tokenizer, settings, query_max_len)
-    return replace(fixed, more=found_by_queries(base.passages, passages, top))
+    found = rank_documents(
+        base.queries("dev"), base.passages, passages.document, passages.document_ids, top, use_gpu=False
+    )
+    return DevSet(fixed, found.documents, base)
+
+
+def _passages_of(passages: Passages, documents: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers of the documents' passages, in the documents' order."""
+    return np.concatenate([passages.of_document(int(document)) for document in documents])
 
 
 def indistinguishable_from_best(

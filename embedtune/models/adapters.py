@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from embedtune.core.errors import ParameterError
 from embedtune.core.progress import quiet_transformers
+from embedtune.models.attention import attend_by_matrix_products
+from embedtune.models.dropout import with_fast_dropout
 from embedtune.models.saving import POOLER
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
 ADAPTER_CONFIG = "adapter_config.json"
+OWN = "own"  # attention dropout as the model has it
+ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_dropout", "attn_pdrop")  # in configs
 
 
 def load_for_training(
     base: Path,
     method: str,
     *,
+    attention_dropout: float | str = OWN,
     lora_r: int,
     lora_alpha: int,
     lora_dropout: float,
@@ -38,6 +43,7 @@ def load_for_training(
 ) -> PreTrainedModel | PeftModel:
     """Load the model in `base` on `device` for training by `method`: full, lora or qlora.
 
+    `attention_dropout` replaces the model's own probability, unless it is OWN; the config that is saved keeps its own.
     Trained weights are fp32. The frozen weights of lora are in `compute_dtype`; those of qlora have `qlora_bits` bits
     (4: NF4, or 8). `lora_target_modules` are layer names as in PEFT, or None for every linear layer but the pooler's.
     With a `checkpoint`, the trained weights come from it. Raises ParameterError for qlora without an NVIDIA GPU or
@@ -45,31 +51,52 @@ def load_for_training(
     """
     quiet_transformers()
     if method == "full":
-        model = AutoModel.from_pretrained(
-            checkpoint or base, dtype=torch.float32, local_files_only=True, trust_remote_code=False
-        )
-        model.config.use_cache = False  # a decoder would cache keys and values that nothing uses
-        return model.to(device)
+        model = _loaded(checkpoint or base, attention_dropout, dtype=torch.float32).to(device)
+    elif method == "qlora":
+        model = _quantised(base, attention_dropout, qlora_bits, compute_dtype, device)
+    else:
+        model = _loaded(base, attention_dropout, dtype=compute_dtype).to(device)
+    model.config.use_cache = False  # a decoder would cache keys and values that nothing uses
+    attend_by_matrix_products(model)
+    if method != "full":
+        model = _with_adapter(model, checkpoint, device, lora_r, lora_alpha, lora_dropout, lora_target_modules)
+    with_fast_dropout(model)
+    return model
+
+
+def _with_adapter(
+    model: PreTrainedModel,
+    checkpoint: Path | None,
+    device: torch.device,
+    rank: int,
+    alpha: int,
+    dropout: float,
+    target_modules: list[str] | None,
+) -> PeftModel:
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    if method == "qlora":
-        model = _quantised(base, qlora_bits, compute_dtype, device)
-    else:
-        model = AutoModel.from_pretrained(base, dtype=compute_dtype, local_files_only=True, trust_remote_code=False).to(
-            device
-        )
-    model.config.use_cache = False
     if checkpoint:
         return PeftModel.from_pretrained(model, checkpoint, is_trainable=True, torch_device=str(device))
-    _refuse_unknown_layers(model, lora_target_modules or [])
+    _refuse_unknown_layers(model, target_modules or [])
     config = LoraConfig(
-        r=lora_r,
-        lora_alpha=lora_alpha,
-        lora_dropout=lora_dropout,
-        target_modules=lora_target_modules or "all-linear",
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=target_modules or "all-linear",
         exclude_modules=[name for name, _ in model.named_modules() if name.split(".")[0] == POOLER] or None,
     )
     return get_peft_model(model, config)
+
+
+def _loaded(directory: Path, attention_dropout: float | str, **options: Any) -> PreTrainedModel:
+    """The model in `directory` with another probability of attention dropout; its config keeps its own."""
+    config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    own = {name: getattr(config, name) for name in ATTENTION_DROPOUT if hasattr(config, name)}
+    changed = dict.fromkeys(own, attention_dropout) if attention_dropout != OWN else {}
+    model = AutoModel.from_pretrained(directory, local_files_only=True, trust_remote_code=False, **options, **changed)
+    for name, value in own.items():  # modules have read it by now
+        setattr(model.config, name, value)
+    return model
 
 
 def _refuse_unknown_layers(model: PreTrainedModel, names: list[str]) -> None:
@@ -106,7 +133,9 @@ def trained_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def _quantised(base: Path, bits: int, compute_dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+def _quantised(
+    base: Path, attention_dropout: float | str, bits: int, compute_dtype: torch.dtype, device: torch.device
+) -> PreTrainedModel:
     if device.type != "cuda":
         raise ParameterError(
             "method",
@@ -128,7 +157,5 @@ def _quantised(base: Path, bits: int, compute_dtype: torch.dtype, device: torch.
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute_dtype,
     )
-    model = AutoModel.from_pretrained(
-        base, quantization_config=config, device_map={"": device}, dtype=compute_dtype, local_files_only=True
-    )
+    model = _loaded(base, attention_dropout, quantization_config=config, device_map={"": device}, dtype=compute_dtype)
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)

@@ -20,6 +20,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 from embedtune.core import cli
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.progress import bar, quiet_transformers
+from embedtune.models.attention import attend_by_matrix_products
 from embedtune.models.padding import batch_size, longest_first, pad
 from embedtune.models.pooling import pool
 
@@ -29,7 +30,10 @@ def load_backbone(directory: Path, dtype: torch.dtype, device: torch.device) -> 
     quiet_transformers()
     model = AutoModel.from_pretrained(directory, dtype=dtype, local_files_only=True, trust_remote_code=False)
     model.config.use_cache = False  # a decoder would cache keys and values that nothing uses
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    if dtype == torch.bfloat16:
+        attend_by_matrix_products(model)
+    return model
 
 
 def pad_token_id(directory: Path) -> int:
@@ -49,6 +53,8 @@ def encode(
     pad_id: int,
     batch_tokens: int,
     rows: NDArray[np.integer] | None = None,
+    first: int = 0,
+    stored: Callable[[int, int], None] = lambda done, batch_tokens: None,
     description: str = "encode",
 ) -> int:
     """Write the embeddings of n sequences to the rows of `out`, shape (n, d), in the dtype of `out`.
@@ -56,8 +62,10 @@ def encode(
     `sequence(i)` gives the token ids of sequence i with special tokens, `lengths` (n,) their numbers. A batch has at
     most `batch_tokens` tokens with padding, but at least one sequence. When the device runs out of memory, the budget
     becomes half the size of the batch that failed; the budget at the end is returned. `rows` (m,) selects the sequences
-    to encode (None: all). Raises EmbedTuneError for a sequence without tokens, for one that does not fit in memory by
-    itself, and for a vector that is not finite.
+    to encode (None: all); the longest come first, and the first `first` of them are there already. `stored` is called
+    with the number of those that are there, and the budget, whenever a batch has been written to `out`. Raises
+    EmbedTuneError for a sequence without tokens, for one that does not fit in memory by itself, and for a vector that
+    is not finite.
     """
     if len(lengths) and not lengths.min():
         raise EmbedTuneError(
@@ -67,8 +75,8 @@ def encode(
     rows = np.arange(len(lengths)) if rows is None else rows
     rows = rows[longest_first(lengths[rows])]
     pending: _Pending | None = None
-    done = 0
-    with bar(total=len(rows), unit=" texts", desc=description) as progress:
+    done = first
+    with bar(total=len(rows), initial=first, unit=" texts", desc=description) as progress:
         while done < len(rows):
             longest = int(lengths[rows[done]])
             batch = rows[done : done + batch_size(longest, batch_tokens)]
@@ -78,11 +86,13 @@ def encode(
                 continue
             if pending:
                 _store(pending, out, model.dtype)
+                stored(done, batch_tokens)
             pending = _Pending(batch, *_copied_to_host(vectors))
             done += len(batch)
             progress.update(len(batch))
         if pending:
             _store(pending, out, model.dtype)
+            stored(done, batch_tokens)
     return batch_tokens
 
 

@@ -17,7 +17,7 @@ from embedtune.compute.memory import keep_freed_memory
 from embedtune.core.hashes import content_hash
 from embedtune.data.passages import Passages
 from embedtune.models.encoder import load_encoder
-from embedtune.models.encoding_checkpoints import Fill, encoding_run, fill
+from embedtune.models.encoding_checkpoints import Fill, Progress, encoding_run, fill
 from embedtune.models.settings import check_length, read_settings
 from embedtune.models.tokenization import frame, tokenize_queries
 from embedtune.models.vector_store import PASSAGES, query_part, write_description
@@ -50,11 +50,17 @@ def encode_collection(
     settings = encoder.settings
 
     def encoding(sequence: Sequence, lengths: NDArray[np.integer], what: str) -> Fill:
-        def encode_rows(out: NDArray[np.float16], rows: NDArray[np.int64], which: str) -> None:
+        def encode_rows(out: NDArray[np.float16], rows: NDArray[np.int64], which: str, progress: Progress) -> None:
             nonlocal batch_tokens  # `encode` lowers it when memory runs out
-            description = f"encode {what}{which} ({directory.name})"
             batch_tokens = encoder.encode_tokens(
-                sequence, lengths, out, rows=rows, batch_tokens=batch_tokens, description=description
+                sequence,
+                lengths,
+                out,
+                rows=rows,
+                first=progress.done,
+                stored=progress.note,
+                batch_tokens=progress.batch_tokens or batch_tokens,
+                description=f"encode {what}{which} ({directory.name})",
             )
 
         return encode_rows
@@ -74,5 +80,6 @@ def encode_collection(
             fill(run, f"{query_part(split)}.npy", len(tokens), encoder.dimension, whole)
         if distributed.is_main():
             model = {"path": directory.as_posix(), "hash": content_hash(directory)}
-            made_by = {"model": model, "query_max_len": query_max_len}
+            precision = str(dtype).removeprefix("torch.")
+            made_by = {"model": model, "query_max_len": query_max_len, "precision": precision}
             write_description(run, encoder.dimension, [PASSAGES, *map(query_part, queries)], made_by)

@@ -82,6 +82,8 @@ class Encoder:
         *,
         batch_tokens: int,
         rows: NDArray[np.integer] | None = None,
+        first: int = 0,
+        stored: Callable[[int, int], None] = lambda done, batch_tokens: None,
         description: str = "encode",
     ) -> int:
         """Write the embeddings of n token sequences to the rows of `out`, shape (n, d); see `encode.encode`.
@@ -99,6 +101,8 @@ class Encoder:
                 pad_id=self.pad_id,
                 batch_tokens=batch_tokens,
                 rows=rows,
+                first=first,
+                stored=stored,
                 description=description,
             )
 

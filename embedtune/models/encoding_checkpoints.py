@@ -1,30 +1,67 @@
-"""Resumable encoding: vectors are written to a scratch folder shard by shard, and moved to the output when complete.
+"""Resumable encoding: vectors are written to a scratch folder, and moved to the output when complete.
 
-    <run>/passages.npy ...   the arrays, at their full size from the start
-    <run>/shards.json        file -> number of finished shards, counted from the first
+    <run>/passages.npy ...          the arrays, at their full size from the start
+    <run>/shards.json               file -> number of finished shards, counted from the first
+    <run>/passages.npy-0.json ...   how far a process is in the next shard, written every minute
 
 A shard is `SHARD_ROWS` consecutive rows; texts are sorted by length only within a shard. The folder's name is a hash of
-everything that the vectors depend on (core/run_folder.py), as for training checkpoints.
+what the vectors depend on (core/run_folder.py), as for training checkpoints.
 """
 
 from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.compute import distributed
+from embedtune.compute.chosen_once import CHOICES
 from embedtune.core import cli, files, json_files, locks
 from embedtune.models import vector_store
 
 SHARD_ROWS = 16_384
 SHARDS = "shards.json"
 
-Fill = Callable[[NDArray[np.float16], NDArray[np.int64], str], None]
+NOTED_EVERY = 60.0  # seconds
+
+
+@dataclass
+class Progress:
+    """How far this process is in a shard.
+
+    `done` of its rows are written, the longest texts first, and a batch has `batch_tokens` tokens (None: at the start).
+    `note` is called when more are; every minute it brings them and their number to the disk.
+    """
+
+    out: NDArray[np.float16]
+    file: Path
+    shard: int
+    done: int = 0
+    batch_tokens: int | None = None
+    noted: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        left = json_files.read_json(self.file) if self.file.exists() else {}
+        if left.get("shard") == self.shard and left.get("processes") == distributed.world_size():
+            self.done, self.batch_tokens = left["done"], left["batch_tokens"]
+
+    def note(self, done: int, batch_tokens: int) -> None:
+        """Note that `done` rows are written to `out`."""
+        if time.monotonic() - self.noted < NOTED_EVERY:
+            return
+        self.out.flush()  # type: ignore[attr-defined]
+        now = {"shard": self.shard, "processes": distributed.world_size(), "done": done, "batch_tokens": batch_tokens}
+        json_files.write_json(self.file, now)
+        self.noted = time.monotonic()
+
+
+Fill = Callable[[NDArray[np.float16], NDArray[np.int64], str, Progress], None]
 
 
 @contextlib.contextmanager
@@ -43,17 +80,18 @@ def encoding_run(run: Path, target: Path) -> Iterator[Path]:
         distributed.barrier()
         if distributed.is_main():
             files.replace_directory(run, target)
-            (target / SHARDS).unlink(missing_ok=True)
+            for kept in (target / SHARDS, target / CHOICES, *target.glob("*.npy-*.json")):
+                kept.unlink(missing_ok=True)
             for old in run.parent.iterdir():  # from earlier parameters, data or code
                 if old.is_dir() and old.name.rpartition("-")[0] == run.name.rpartition("-")[0]:
                     shutil.rmtree(old)
 
 
 def fill(run: Path, file: str, rows: int, dimension: int, encode: Fill) -> None:
-    """Fill the float16 array `file` (rows, dimension) of the run by calls of `encode(out, row numbers, shard label)`.
+    """Fill the float16 array `file` (rows, dimension) of the run by calls of `encode`.
 
-    Shards that an earlier, killed run finished are skipped. Every process calls this and encodes its rows of every
-    shard.
+    It gets the array, row numbers, the shard's label, and how far an earlier, killed run came with these rows. Shards
+    that one finished are skipped. Every process calls this and encodes its rows of every shard.
     """
     done = _finished(run).get(file, 0)
     if distributed.is_main() and not (run / file).exists():
@@ -67,7 +105,10 @@ def fill(run: Path, file: str, rows: int, dimension: int, encode: Fill) -> None:
     for shard in range(done, shards):
         start, end = shard * SHARD_ROWS, min(rows, (shard + 1) * SHARD_ROWS)
         which = f" {shard + 1}/{shards}" if shards > 1 else ""
-        encode(out, start + distributed.indices_of_rank(end - start), which)
+        progress = Progress(out, run / f"{file}-{distributed.rank()}.json", shard)
+        if progress.done:
+            cli.say(f"encode: going on with {file}{which} after {progress.done} texts, which are in {run}")
+        encode(out, start + distributed.indices_of_rank(end - start), which, progress)
         out.flush()  # type: ignore[attr-defined]
         distributed.barrier()
         if distributed.is_main():

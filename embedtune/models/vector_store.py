@@ -61,7 +61,7 @@ def open_store(directory: Path) -> VectorStore:
 def write_description(directory: Path, dimension: int, parts: Iterable[str], made_by: Mapping[str, Any]) -> None:
     """Write store.json for a directory of dense vectors with one array a part.
 
-    `made_by` says how: the model (path and hash) and query_max_len.
+    `made_by` says how: the model (path and hash), query_max_len and the precision.
     """
     shards = {part: [f"{part}.npy"] for part in parts}
     hashes = {file: content_hash(directory / file) for files in shards.values() for file in files}

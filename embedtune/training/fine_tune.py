@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
 
 from embedtune.compute import distributed
-from embedtune.compute.device import DTYPES, pick_device
+from embedtune.compute.chosen_once import chosen_once
+from embedtune.compute.device import DTYPES, mixed_precision, pick_device
 from embedtune.core import cli
 from embedtune.core.errors import ParameterError
 from embedtune.evaluation.dev_evaluation import EvaluationSet, indistinguishable_from_best
@@ -23,11 +26,13 @@ from embedtune.models.settings import read_settings
 from embedtune.models.tokenization import load_tokenizer
 from embedtune.training import checkpoints
 from embedtune.training.batches import BatchPlan, BatchSampler
+from embedtune.training.grad_cache import Chunking
 from embedtune.training.loading import batches, worker_deaths_explained
 from embedtune.training.loop import Checkpointing, Evaluator, Record, Schedule, train
 from embedtune.training.objectives.objective import Objective
 from embedtune.training.optimisation import Optimisation
 from embedtune.training.options import Adapter, Batching, Evaluating, Optimizer, Saving
+from embedtune.training.step_memory import chunking_for
 from embedtune.training.training_data import TrainingSet
 
 EVALUATION_BATCH_TOKENS = 16_384  # tokens in one forward pass on a GPU; a CPU is faster with fewer
@@ -73,7 +78,7 @@ def fine_tune(
     options of the adapter or the objective do not fit the model or the device. Raises EmbedTuneError if the loss or
     gradient is not finite, if not even one sequence fits in memory, and after a signal to stop.
     """
-    schedule = _schedule(len(training_set), batching)
+    schedule = schedule_of(len(training_set), batching)
     objective.check(schedule.plan.batch_size, schedule.plan.processes, training_set.group_size)
     settings, pad_id, device = read_settings(base), pad_token_id(base), pick_device()
     last, state = _resume_point(run) if distributed.is_main() else (None, None)
@@ -84,13 +89,10 @@ def fine_tune(
     distributed.broadcast_weights(trained_parameters(backbone))
     if optimizer.gradient_checkpointing:
         backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    embedder = objective.embedder(backbone, settings)
+    chunking = _chunking(embedder, training_set, batching, optimizer, run)
     optimisation = Optimisation(
-        objective.embedder(backbone, settings),
-        objective,
-        optimizer,
-        steps=schedule.steps,
-        sub_batch_size=batching.sub_batch_size,
-        seed=batching.seed,
+        embedder, objective, optimizer, steps=schedule.steps, chunking=chunking, seed=batching.seed
     )
     record = Record()
     state = distributed.broadcast_from_main(state)
@@ -135,6 +137,39 @@ def fine_tune(
     return Trained(backbone, record, schedule, sum(p.numel() for p in optimisation.parameters))
 
 
+def _chunking(
+    embedder: AbsEmbedderModel, training_set: TrainingSet, batching: Batching, optimizer: Optimizer, run: Path
+) -> Chunking:
+    """How batches are cut into chunks, for this machine's memory; chosen once, and taken over when a run resumes."""
+    longest_query, longest_passage = training_set.longest()
+    longest = max(longest_query, longest_passage)
+    questions = min(batching.per_device_train_batch_size, len(training_set))
+    most = questions * (longest_query + training_set.group_size * longest_passage)
+
+    def choose() -> list[int]:
+        device = next(embedder.parameters()).device
+        autocast = functools.partial(mixed_precision, device, DTYPES[optimizer.precision])
+        sharing = distributed.processes_here() if device.type == "cpu" else 1
+        own = chunking_for(
+            embedder,
+            batching.tokens_in_memory,
+            longest,
+            most,
+            autocast,
+            gradient_checkpointing=optimizer.gradient_checkpointing,
+            processes=sharing,
+        )
+        return list(min(distributed.all_gather_objects((own.tokens, own.kept))))
+
+    chunking = Chunking(*chosen_once(run, "chunking", choose))
+    if chunking.kept < most:
+        cli.say_once(
+            f"train: memory holds {chunking.kept} of a batch's up to {most} tokens at a time, in chunks of "
+            f"{chunking.tokens}; what it does not hold is computed twice (GradCache), with the same result"
+        )
+    return chunking
+
+
 def _resume_point(run: Path) -> tuple[Path | None, dict[str, Any] | None]:
     """The newest checkpoint that is as it was written, with its state; None without one. Damaged ones are named.
 
@@ -156,7 +191,11 @@ def _resume_point(run: Path) -> tuple[Path | None, dict[str, Any] | None]:
     return None, None
 
 
-def _schedule(questions: int, batching: Batching) -> Schedule:
+def schedule_of(questions: int, batching: Batching) -> Schedule:
+    """The optimiser steps of a training on `questions` questions.
+
+    Raises ParameterError if there are too few for one batch.
+    """
     size = batching.per_device_train_batch_size
     plan = BatchPlan(questions, size, distributed.world_size(), batching.dataloader_drop_last)
     if not plan.batches:

@@ -1,15 +1,16 @@
-"""The gradient of a batch's loss in the memory of one chunk of the batch (GradCache, Gao et al. 2021).
+"""The gradient of a batch's loss in as much memory as there is (GradCache, Gao et al. 2021).
 
-The batch is embedded first. Then the loss and its gradient with respect to the embeddings are computed. Finally this
-gradient is backpropagated through the model. If each side (queries, passages) is one chunk, the first pass keeps its
-graph and nothing is computed twice. Otherwise the first pass keeps only the embeddings, and each chunk is embedded
-again for its backward pass. The second pass repeats the dropout of the first: both start from the chunk's seed, a
-function of the given seed, the side and the chunk's number.
+The batch is embedded in chunks, sorted by length, so that they carry little padding. Then the loss and its gradient
+with respect to the embeddings are computed. Finally this gradient is backpropagated through the model, chunk by chunk.
+The activations of as many chunks as memory holds stay from the first pass. The others are embedded again for their
+backward pass, which repeats the dropout of the first: both start from the chunk's seed, a function of the given seed,
+the side and the chunk's number. So what memory holds changes how long a step takes, and no bit of its gradient.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
 
 from embedtune.compute import distributed
 from embedtune.core.seeds import torch_seed
+from embedtune.models.padding import batch_size
 
 Features = dict[str, torch.Tensor]
 Loss = Callable[[dict[str, torch.Tensor]], tuple[torch.Tensor, torch.Tensor]]
@@ -27,6 +29,20 @@ Autocast = Callable[[], contextlib.AbstractContextManager[Any]]
 
 class ChunkTooLargeError(Exception):
     """A chunk did not fit in the memory of some process's device; every process raises this at the same point."""
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """How a batch is embedded: `tokens` in one pass, padding included; the activations of `kept` tokens stay for the
+    backward pass."""
+
+    tokens: int
+    kept: int
+
+    def halved(self) -> Chunking:
+        """What needs half the memory: fewer tokens are kept and, where no more than one pass was kept, fewer in it."""
+        kept = max(1, self.kept // 2)
+        return Chunking(min(self.tokens, kept), kept)
 
 
 @dataclass(frozen=True)
@@ -44,7 +60,7 @@ def accumulate_gradient(
     sides: Mapping[str, Features],
     loss_of: Loss,
     *,
-    sub_batch_size: int | None,
+    chunking: Chunking,
     seed: tuple[int, ...],
     autocast: Autocast = contextlib.nullcontext,
     scale: Callable[[torch.Tensor], torch.Tensor] = lambda loss: loss,
@@ -53,18 +69,21 @@ def accumulate_gradient(
 
     `sides` (such as queries and passages) are what is embedded. Each has `input_ids` and `attention_mask`, int64, of
     shape (rows, tokens), on the CPU. `loss_of` takes the embeddings (rows, D) of each side in fp32 and returns (loss,
-    count). A chunk has `sub_batch_size` sequences of one side, sorted by length (None: each side is one chunk). `seed`
-    determines the dropout. Raises ChunkTooLargeError if a chunk does not fit in memory.
+    count). A chunk has sequences of one side, of `chunking.tokens` tokens with padding, but at least one sequence.
+    `seed` determines the dropout. Raises ChunkTooLargeError if a chunk does not fit in memory.
     """
     device = next(embedder.parameters()).device
     chunks = [
         _Chunk(side, rows, _part(features, rows), torch_seed(*seed, number, index))
         for number, (side, features) in enumerate(sides.items())
-        for index, rows in enumerate(_split(features["attention_mask"], sub_batch_size))
+        for index, rows in enumerate(_split(features["attention_mask"], chunking.tokens))
     ]
-    whole = len(chunks) == len(sides)
-    with _synchronise_out_of_memory(device), autocast(), torch.set_grad_enabled(whole):
-        embedded = [_embed(embedder, chunk, device) for chunk in chunks]
+    kept = _kept(chunks, chunking.kept)
+    with _synchronise_out_of_memory(device), autocast():
+        embedded = []
+        for number, chunk in enumerate(chunks):
+            with torch.set_grad_enabled(number < kept):
+                embedded.append(_embed(embedder, chunk, device))
     leaves = {
         side: _in_batch_order([(c.rows, e) for c, e in zip(chunks, embedded, strict=True) if c.side == side])
         for side in sides
@@ -75,36 +94,33 @@ def accumulate_gradient(
         scale(loss).backward()
     gradients = {side: leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for side, leaf in leaves.items()}
     with _synchronise_out_of_memory(device):
-        for chunk, kept in zip(chunks, embedded, strict=True):
+        for number, chunk in enumerate(chunks):
             with autocast():
-                again = kept if whole else _embed(embedder, chunk, device)
+                again = embedded[number] if number < kept else _embed(embedder, chunk, device)
             again.backward(gradients[chunk.side][chunk.rows.to(device)].to(again.dtype))
     return loss.detach(), count
 
 
-def next_chunk_size(sub_batch_size: int | None, sequences: int) -> int:
-    """The next smaller chunk size: half of `sub_batch_size` (None: of `sequences`), at most half of `sequences`.
+def _split(mask: torch.Tensor, tokens: int) -> list[torch.Tensor]:
+    """The row numbers of each chunk, sorted by length, longest first."""
+    lengths = mask.sum(1)
+    order = lengths.argsort(descending=True, stable=True)
+    chunks = []
+    while len(order):
+        size = batch_size(int(lengths[order[0]]), tokens)
+        chunks.append(order[:size])
+        order = order[size:]
+    return chunks
 
-    Raises ChunkTooLargeError below 1.
-    """
-    size = min(sub_batch_size or sequences, sequences) // 2
-    if size < 1:
-        raise ChunkTooLargeError
-    return size
 
-
-def _split(mask: torch.Tensor, size: int | None) -> list[torch.Tensor]:
-    """The row numbers of each chunk; if there are several, rows are sorted by length, longest first."""
-    if size is None or len(mask) <= size:
-        return [torch.arange(len(mask))]
-    order = mask.sum(1).argsort(descending=True, stable=True)
-    return list(order.split(size))
+def _kept(chunks: list[_Chunk], tokens: int) -> int:
+    """How many chunks, from the first on, keep their activations: as many as have `tokens` tokens."""
+    sizes = [chunk.features["input_ids"].numel() for chunk in chunks]
+    return sum(total <= tokens for total in itertools.accumulate(sizes))
 
 
 def _part(features: Features, rows: torch.Tensor) -> Features:
     """The features of these rows, without the columns that are padding in all of them."""
-    if len(rows) == len(features["attention_mask"]):
-        return features
     longest = int(features["attention_mask"][rows].sum(1).max())
     return {name: tensor[rows, :longest] for name, tensor in features.items()}
 

@@ -72,6 +72,8 @@ class Evaluator:
 
     def is_due(self, schedule: Schedule, step: int) -> bool:
         """Whether dev is evaluated after `step` steps."""
+        if self.options.only_after is not None and step not in self.options.only_after:
+            return False
         return schedule.is_due(step, self.options.eval_strategy, self.options.eval_steps)
 
 
@@ -152,9 +154,7 @@ def train(
             if record.step % logging_steps == 0:
                 bar.log(_close_window(record, schedule))
             improved = False
-            if evaluation and schedule.is_due(
-                record.step, evaluation.options.eval_strategy, evaluation.options.eval_steps
-            ):
+            if evaluation and evaluation.is_due(schedule, record.step):
                 improved = _evaluate(record, evaluation, schedule)
                 bar.log(record.evaluations[-1])
             if improved or result.stop or saving.is_due(schedule, record.step):

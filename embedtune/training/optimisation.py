@@ -1,7 +1,6 @@
 """One optimiser step: its batches' gradient is summed over all processes, clipped and applied.
 
-If a chunk of a batch does not fit in memory, the step is repeated with chunks of half the size. The batch size stays
-the same.
+If memory runs out, the step is repeated with half as many tokens in memory. The batch size stays the same.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
 from transformers import get_scheduler
 
 from embedtune.compute import distributed
-from embedtune.compute.device import DTYPES
+from embedtune.compute.device import DTYPES, mixed_precision
 from embedtune.core import cli
 from embedtune.core.errors import EmbedTuneError
 from embedtune.models.adapters import trained_parameters
 from embedtune.training.batches import Batch
-from embedtune.training.grad_cache import ChunkTooLargeError, accumulate_gradient, next_chunk_size
+from embedtune.training.grad_cache import Chunking, ChunkTooLargeError, accumulate_gradient
 from embedtune.training.objectives.objective import Objective
 from embedtune.training.options import Optimizer
 
@@ -45,7 +44,7 @@ class StepResult:
 
 
 class Optimisation:
-    """Optimiser, learning-rate scheduler, loss scaler and chunk size: the state that a step reads and changes."""
+    """Optimiser, learning-rate scheduler, loss scaler and chunking: the state that a step reads and changes."""
 
     def __init__(
         self,
@@ -54,15 +53,15 @@ class Optimisation:
         options: Optimizer,
         *,
         steps: int,
-        sub_batch_size: int | None,
+        chunking: Chunking,
         seed: int,
     ) -> None:
-        """`steps` counts all optimiser steps, warm-up included; `sub_batch_size` is the first chunk size.
+        """`steps` counts all optimiser steps, warm-up included; `chunking` holds until memory runs out.
 
         Weight decay applies to matrices, not to vectors (biases, norms).
         """
         self.embedder, self.objective, self.max_grad_norm, self.seed = embedder, objective, options.max_grad_norm, seed
-        self.sub_batch_size = sub_batch_size
+        self.chunking = chunking
         self.parameters = trained_parameters(embedder)
         self.device = self.parameters[0].device
         groups = [
@@ -88,8 +87,7 @@ class Optimisation:
         sums = self._gradients(batches, number, weight)
         while sums is None:
             self.optimizer.zero_grad()
-            sides = [side for batch in batches for side in self.objective.sides(batch).values()]
-            self._halve(max(len(side["input_ids"]) for side in sides))
+            self._halve(batches)
             sums = self._gradients(batches, number, weight)
         distributed.all_reduce_gradients(self.parameters)
         self.scaler.unscale_(self.optimizer)
@@ -128,7 +126,7 @@ class Optimisation:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "sub_batch_size": self.sub_batch_size,
+            "chunking": [self.chunking.tokens, self.chunking.kept],
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -136,13 +134,11 @@ class Optimisation:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
-        self.sub_batch_size = state["sub_batch_size"]
+        self.chunking = Chunking(*state["chunking"])
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The mixed-precision context of the model's passes; trained weights, scores and loss stay in fp32."""
-        if self.dtype == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+        return mixed_precision(self.device, self.dtype)
 
     def _gradient(self, batch: Batch, step: int, index: int, weight: float) -> torch.Tensor:
         """Add one batch's gradient; return its part of the step's mean (loss, accuracy).
@@ -151,31 +147,33 @@ class Optimisation:
         """
 
         def loss_of(embeddings: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-            terms = self.objective.loss(self.embedder, embeddings, batch, self.sub_batch_size)
+            terms = self.objective.loss(self.embedder, embeddings, batch)
             return terms.total / weight, terms.correct / weight
 
         loss, accuracy = accumulate_gradient(
             self.embedder,
             self.objective.sides(batch),
             loss_of,
-            sub_batch_size=self.sub_batch_size,
+            chunking=self.chunking,
             seed=(self.seed, step, index, distributed.rank()),
             autocast=self.autocast,
             scale=self.scaler.scale,
         )
         return torch.stack([loss, accuracy])
 
-    def _halve(self, sequences: int) -> None:
+    def _halve(self, batches: list[Batch]) -> None:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        try:
-            self.sub_batch_size = next_chunk_size(self.sub_batch_size, sequences)
-        except ChunkTooLargeError as error:
+        sides = [side for batch in batches for side in self.objective.sides(batch).values()]
+        tokens = sum(side["input_ids"].numel() for side in sides)
+        longest = max(side["input_ids"].shape[1] for side in sides)
+        if self.chunking.tokens <= longest and self.chunking.kept < longest:  # chunks were of one sequence already
             raise EmbedTuneError(
                 "not even one sequence at a time fits in the device's memory; write "
                 "`gradient_checkpointing: true`, then a smaller `passage_max_len`, or `method: lora`"
-            ) from error
+            )
+        self.chunking = Chunking(self.chunking.tokens, min(self.chunking.kept, tokens)).halved()
         cli.say_once(
-            f"train: out of memory; the batch stays, in chunks of {self.sub_batch_size} sequences from here on "
-            f"(`sub_batch_size: {self.sub_batch_size}` would start so)"
+            f"train: out of memory; the batch stays, with {self.chunking.kept} tokens in memory at a time from here on "
+            f"(`tokens_in_memory: {self.chunking.kept}` would start so)"
         )

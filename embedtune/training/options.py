@@ -14,9 +14,13 @@ Options = TypeVar("Options")
 
 @dataclass(frozen=True)
 class Adapter:
-    """Which weights are trained: `method` full (all), lora (adapters) or qlora (adapters on quantised weights)."""
+    """Which weights are trained: `method` full (all), lora (adapters) or qlora (adapters on quantised weights).
+
+    `attention_dropout` replaces the model's own probability; `own` leaves it.
+    """
 
     method: str = "full"
+    attention_dropout: float | str = "own"
     lora_r: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.0
@@ -29,13 +33,14 @@ class Batching:
     """How queries are grouped into batches, and in which order.
 
     A batch has `per_device_train_batch_size` queries on each process; an optimiser step has
-    `gradient_accumulation_steps` batches. `sub_batch_size` is the number of sequences in one forward pass (None: all).
+    `gradient_accumulation_steps` batches. `tokens_in_memory` is the number of tokens whose activations are held at a
+    time, padding included (None: as many as the free memory holds).
     """
 
     num_train_epochs: int = 1
     per_device_train_batch_size: int = 32
     gradient_accumulation_steps: int = 1
-    sub_batch_size: int | None = None
+    tokens_in_memory: int | None = None
     group_by_length: bool = False
     dataloader_drop_last: bool = False
     dataloader_num_workers: int = 0
@@ -59,6 +64,7 @@ class Optimizer:
 class Evaluating:
     """When dev is evaluated: `eval_strategy` is no, epoch or steps (every `eval_steps`).
 
+    `only_after`, if given, are the steps among these after which it is (see evaluation_budget.py).
     The best checkpoint by `metric_for_best_model` becomes the model. `early_stopping_patience` evaluations in a row
     without an improvement stop the training (None: never).
     """
@@ -67,6 +73,7 @@ class Evaluating:
     eval_steps: int = 100
     metric_for_best_model: str = "ndcg@10"
     early_stopping_patience: int | None = None
+    only_after: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,17 @@ class TrainingSet(Dataset[TrainingExample]):
             found += texts[self.shared_texts[texts]].tolist()
         return sorted(set(found))
 
+    def mean_tokens(self) -> float:
+        """The mean number of tokens of a question and its group, special tokens and instructions included."""
+        counts = np.minimum(self.passages.lengths() + self.frame.length, self.passage_max_len)
+        passages = np.mean([counts[[*row.positives, *row.negatives]].mean() for row in self.rows])
+        return float(np.mean([len(query) for query in self.query_tokens]) + self.group_size * passages)
+
+    def longest(self) -> tuple[int, int]:
+        """The tokens of the longest query and of the longest passage, special tokens and instruction included."""
+        longest_query = max(len(query) for query in self.query_tokens)
+        return longest_query, int(self.lengths().max()) + self.frame.length
+
     def lengths(self) -> NDArray[np.int64]:
         """The length of each query's longest passage after truncation, in tokens, shape (queries,).
 

@@ -23,7 +23,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "cross_device": {},
     "in_batch": {"negatives": "in_batch"},
     "masked": {"mask_false_negatives": True, "false_negative_margin": 0.1},
-    "in chunks": {"sub_batch_size": 3},
+    "in chunks": {"tokens_in_memory": 90},
     "accumulated": {"gradient_accumulation_steps": 2},
     "group": {"negatives": "group"},
     "distilled": {"distillation": True, "matryoshka_dims": [32, 128]},
@@ -101,7 +101,7 @@ def run_out_of_memory(rank: int, base: Path, data: Data, scratch: Path, world: i
 
     Optimisation.step = failing_step
     try:
-        return small_run(base, data, scratch, per_device_train_batch_size=BATCH // world, sub_batch_size=4)
+        return small_run(base, data, scratch, per_device_train_batch_size=BATCH // world, tokens_in_memory=120)
     finally:
         Optimisation.step = step
 

@@ -24,6 +24,7 @@ from embedtune.training.batches import Batch
 from embedtune.training.objectives.objective import Features, LossTerms
 
 IGNORED = float("-inf")
+SCORES = 2**25  # scores that are in memory at a time: 128 MB
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,7 @@ class Contrastive:
         """The number of queries: each counts alike, whatever batch it is in."""
         return float(len(batch["query_ids"]))
 
-    def loss(
-        self, embedder: AbsEmbedderModel, embeddings: Mapping[str, torch.Tensor], batch: Batch, chunk_size: int | None
-    ) -> LossTerms:
+    def loss(self, embedder: AbsEmbedderModel, embeddings: Mapping[str, torch.Tensor], batch: Batch) -> LossTerms:
         """The sum of the queries' losses. Passages are gathered from all processes for cross_device negatives."""
         queries, passages = embeddings["queries"], embeddings["passages"]
         everywhere = distributed.all_gather_with_gradient(passages) if self.negatives == "cross_device" else passages
@@ -111,7 +110,7 @@ class Contrastive:
             teacher_temperature=self.teacher_temperature,
             group_only=self.negatives == "group",
             false_negative_margin=self.false_negative_margin,
-            query_chunk_size=chunk_size,
+            query_chunk_size=max(1, SCORES // len(everywhere)),
         )
         return LossTerms(loss * len(queries), self.weight(batch), correct)
 

@@ -47,7 +47,5 @@ class Objective(Protocol):
     def weight(self, batch: Batch) -> float:
         """The weight of the batch in the step's mean: `LossTerms.weight`, known before anything is embedded."""
 
-    def loss(
-        self, embedder: AbsEmbedderModel, embeddings: Mapping[str, torch.Tensor], batch: Batch, chunk_size: int | None
-    ) -> LossTerms:
-        """The loss over the sides' embeddings (rows, D), fp32. `chunk_size` limits what is in memory at a time."""
+    def loss(self, embedder: AbsEmbedderModel, embeddings: Mapping[str, torch.Tensor], batch: Batch) -> LossTerms:
+        """The loss over the sides' embeddings (rows, D), fp32."""

@@ -1,0 +1,111 @@
+"""How many tokens of a step memory holds, foretold from a single sequence before the first step.
+
+What the backward pass needs is counted by autograd's own hooks: no trial that runs out of memory, and the same number
+on every machine. To it come gradients, the optimiser's state and, while a chunk's backward pass runs, its temporary
+tensors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
+
+from embedtune.compute.memory import free_bytes
+from embedtune.core.errors import ParameterError
+from embedtune.models.adapters import trained_parameters
+from embedtune.training.grad_cache import Chunking
+
+CHUNK_TOKENS = {"cpu": 4096, "cuda": 65_536}  # in one pass where memory holds them; cuda: a guess, unmeasured
+USED_SHARE = 0.85  # of the free memory; the rest is for the system, evaluations and what is not foretold
+TEMPORARY = 0.5  # memory that a backward pass needs for a while, over its activations (measured: 0.4 to 0.45)
+RECOMPUTED = 2.0  # the same with gradient checkpointing, which computes a layer's activations again
+OPTIMISER_BYTES = 12  # for each trained weight: its gradient and Adam's two moments, fp32
+COPY_BYTES = 2  # for each weight: its copy in 16 bits, if the model computes in that
+
+
+def chunking_for(
+    embedder: AbsEmbedderModel,
+    tokens_in_memory: int | None,
+    longest: int,
+    most: int,
+    autocast: Callable[[], contextlib.AbstractContextManager[Any]],
+    gradient_checkpointing: bool = False,
+    processes: int = 1,
+) -> Chunking:
+    """How batches are cut into chunks: by `tokens_in_memory`, or without it by the memory that is free.
+
+    `longest` is the number of tokens of the longest sequence, `most` the most tokens that a batch may have, padding
+    included. `processes` share this machine's memory. Raises ParameterError if not even one sequence fits.
+    """
+    device = trained_parameters(embedder)[0].device
+    chunk = min(most, CHUNK_TOKENS.get(device.type, CHUNK_TOKENS["cpu"]))
+    if tokens_in_memory is not None:
+        return Chunking(min(chunk, tokens_in_memory), tokens_in_memory)
+    free = free_bytes(device)
+    if free is None:
+        return Chunking(chunk, most)
+    reduced = not isinstance(autocast(), contextlib.nullcontext)
+    return fitting(
+        int(free * USED_SHARE / processes) - fixed_bytes(embedder, reduced),
+        activation_bytes(embedder, longest, autocast) / longest,
+        RECOMPUTED if gradient_checkpointing else TEMPORARY,
+        chunk,
+        longest,
+        most,
+    )
+
+
+def fitting(budget: int, per_token: float, temporary: float, chunk: int, longest: int, most: int) -> Chunking:
+    """The chunking that needs at most `budget` bytes; in chunks of `chunk` tokens, if that many fit.
+
+    `per_token` are the bytes of a token's activations, and a pass over a chunk takes `temporary` times as many more.
+    Raises ParameterError if not even the longest sequence, of `longest` tokens, fits.
+    """
+    kept = int(budget / per_token - chunk * temporary)
+    if kept >= chunk:
+        return Chunking(chunk, min(kept, most))
+    fits = int(budget / per_token / (1 + temporary))
+    if fits >= longest:
+        return Chunking(fits, fits)
+    need = longest * per_token * (1 + temporary)
+    raise ParameterError(
+        "passage_max_len",
+        f"a text of {longest} tokens needs {need / 1e9:.2f} GB in training, and {max(0, budget) / 1e9:.2f} GB are left "
+        "beside the model, its gradients and the optimiser; lower it, write `gradient_checkpointing: true` or "
+        "`method: lora`, or end other programs",
+    )
+
+
+def fixed_bytes(embedder: AbsEmbedderModel, reduced: bool) -> int:
+    """What a step takes whatever its batch: gradients, the optimiser's state and, if `reduced`, copies in 16 bits."""
+    trained = sum(parameter.numel() for parameter in trained_parameters(embedder))
+    copies = sum(parameter.numel() for parameter in embedder.parameters()) if reduced else 0
+    return trained * OPTIMISER_BYTES + copies * COPY_BYTES
+
+
+def activation_bytes(
+    embedder: AbsEmbedderModel, tokens: int, autocast: Callable[[], contextlib.AbstractContextManager[Any]]
+) -> int:
+    """The bytes that embedding a sequence of `tokens` tokens leaves in memory for its backward pass.
+
+    They are those of two sequences less those of one, so that what does not depend on the batch cancels out: weights,
+    and their copies in 16 bits.
+    """
+    device = next(embedder.parameters()).device
+    sizes = []
+    for sequences in (1, 2):
+        held: dict[int, torch.UntypedStorage] = {}  # keeps the storages alive, so that no address is used twice
+
+        def note(tensor: torch.Tensor, held: dict[int, torch.UntypedStorage] = held) -> torch.Tensor:
+            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+            return tensor
+
+        ids = torch.zeros((sequences, tokens), dtype=torch.int64, device=device)
+        with autocast(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            embedder.encode({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        sizes.append(sum(storage.nbytes() for storage in held.values()))
+    return sizes[1] - sizes[0]
