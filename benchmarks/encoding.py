@@ -4,10 +4,11 @@
 
 Texts are the ten real MLDR documents of ../shared/data/mldr-zh-10 (generated ones where that is absent): their
 passages of 512 tokens with the sample's model (2 layers of 128), their heads with a model of bge-small's size (4 layers
-of 512, random). `bare_forward` gets the same token ids, sorted by length, in ready batches of the same size, and calls
-the model; `encode` is what embedtune does from token ids to vectors on disk; `text_to_vectors` begins at the texts,
-as the peers do. On a GPU all of them run there in fp16, on the documents forty times over, with a third model of
-bge-base's size (12 layers of 768), and `encode`'s share of the measured rate of bf16 matrix products is told.
+of 512, random), in fp32 as the peers have it (benchmarks/real_model.py has bf16). `bare_forward` gets the same token
+ids, sorted by length, in ready batches of the same size, and calls the model; `encode` is what embedtune does from
+token ids to vectors on disk; `text_to_vectors` begins at the texts, as the peers do. On a GPU all of them run there in
+fp16, on the documents forty times over, with a third model of bge-base's size (12 layers of 768), and `encode`'s share
+of the measured rate of bf16 matrix products is told.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def segment(
 
 def setup(folder: Path, name: str) -> tuple[list[str], Callable[[], Any], Callable[[], Any]]:
     """(texts, encode from passages on disk, bare forward over the same)."""
-    from embedtune.compute.device import encoding_dtype, pick_device
+    from embedtune.compute.device import pick_device
     from embedtune.core import json_files
     from embedtune.data.passages import open_passages
     from embedtune.models import vector_store
@@ -125,7 +126,7 @@ def setup(folder: Path, name: str) -> tuple[list[str], Callable[[], Any], Callab
     texts = json_files.read_json(folder / f"{name}.json")
     directory = folder / name
     device = pick_device()
-    model = load_backbone(directory, encoding_dtype("auto", device), device)
+    model = load_backbone(directory, torch.float16 if ON_GPU else torch.float32, device)
     around = frame(load_tokenizer(directory))
     store = folder / f"{name}-passages"
     segment(folder, directory, texts, store, max_passages=1)

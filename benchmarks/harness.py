@@ -34,11 +34,11 @@ def interleaved(module: str, contenders: list[str], arguments: list[str], rounds
 
 
 def in_turn(module: str, contenders: list[str], arguments: list[str], rounds: int) -> Runs:
-    """As `interleaved`, every round by itself."""
+    """As `interleaved`, every round by itself. A contender's name of several words is as many arguments."""
     runs: Runs = {name: [] for name in contenders}
     for turn in range(rounds):
         for name in contenders:
-            command = [sys.executable, "-m", module, name, *arguments]
+            command = [sys.executable, "-m", module, *name.split(), *arguments]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 sys.exit(f"{name} failed:\n{done.stderr}")

@@ -18,7 +18,7 @@ from benchmarks.pipeline import SHOWN, measure_ways, repro_with
 
 METHODS: dict[str, dict[str, Any]] = {
     "full": {},
-    "full, 2048 tokens in memory (GradCache)": {"tokens_in_memory": 2048},
+    "full, in chunks of 32 (GradCache)": {"tokens_in_memory": 2048},  # 32 sequences of 64 tokens
     "full, two processes": {"nproc_per_node": 2, "per_device_train_batch_size": 32},
     "LoRA": {"method": "lora", "learning_rate": 1e-2},
     "full, Matryoshka 32 and 128": {"matryoshka_dims": [32, 128]},

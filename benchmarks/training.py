@@ -73,7 +73,7 @@ def precision() -> str:
 
 
 def fine_tune_steps(
-    folder: Path, name: str, data: Any, batch: int, sub_batch_size: int | None
+    folder: Path, name: str, data: Any, batch: int, tokens_in_memory: int | None
 ) -> tuple[list[float], int, float]:
     """Seconds of each step of embedtune's training, loading left out, how much memory it took from there on, and the
     floating-point operations of a step (those computed twice count once)."""
@@ -103,7 +103,7 @@ def fine_tune_steps(
             tensorboard=Path(scratch) / "tensorboard",
             batching=Batching(
                 per_device_train_batch_size=batch,
-                sub_batch_size=sub_batch_size,
+                tokens_in_memory=tokens_in_memory,
                 dataloader_drop_last=True,
                 dataloader_num_workers=2 if on_gpu() else 0,
                 seed=0,
@@ -246,7 +246,7 @@ def contend(contender: str, folder: Path, name: str) -> None:
         if contender.startswith("bare"):
             seconds, taken = bare_passes(folder, name, data)
         else:
-            seconds, taken, _ = fine_tune_steps(folder, name, data, batch, CACHE_CHUNK)
+            seconds, taken, _ = fine_tune_steps(folder, name, data, batch, CACHE_CHUNK * CACHE_MAX_LEN)
     figures |= {"seconds": statistics.mean(seconds[WARM_UP:] or seconds), "bytes": taken}
     print(json.dumps(figures), flush=True)
 

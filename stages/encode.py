@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def encode(params: Params, name: str) -> None:
-    """Encode this process's part of the texts; an interrupted run resumes at its last finished shard."""
+    """Encode this process's part of the texts; an interrupted run goes on from what it last noted."""
     device = pick_device()
     inputs = [paths.model(name), paths.PASSAGES, paths.QUERIES, *code_of("encode")]
     parameters = {"encode": value_text(params, "encode")}

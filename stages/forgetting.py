@@ -52,9 +52,9 @@ def measure(params: Params, baseline: Path, system: Path) -> None:
     assert general is not None, "its corpus is there"
     device = pick_device()
     keep_freed_memory(device)
-    scores = {}
+    scores, dtype = {}, encoding_dtype(params.encode.precision, device)
     for role, directory in (("baseline", baseline), ("system", system)):
-        encoder = load_encoder(directory, device=device, dtype=encoding_dtype(params.encode.precision, device))
+        encoder = load_encoder(directory, device=device, dtype=dtype)
         cutoffs = sorted(set(params.evaluate.cutoffs))
         scores[role] = general.score(encoder, batch_tokens=params.encode.batch_tokens, cutoffs=cutoffs)
     means = {role: {str(m): float(v) for m, v in table.mean().items()} for role, table in scores.items()}

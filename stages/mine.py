@@ -70,11 +70,14 @@ def main() -> None:
 
 def reranker(max_len: int, batch_size: int) -> Rerank:
     """The scoring function of the cross-encoder. Only this needs torch, which takes seconds to import."""
-    from embedtune.compute.device import encoding_dtype, pick_device
+    import torch
+
+    from embedtune.compute.device import pick_device
     from embedtune.models.cross_encoder import CrossEncoder
 
     device = pick_device()
-    cross_encoder = CrossEncoder(paths.RERANKER, device, encoding_dtype("auto", device))
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    cross_encoder = CrossEncoder(paths.RERANKER, device, dtype)
     return functools.partial(cross_encoder.scores, max_len=max_len, batch_size=batch_size)
 
 

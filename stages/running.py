@@ -11,7 +11,7 @@ from embedtune.config.places import in_words_of_params
 from embedtune.core import cli
 from embedtune.core.errors import EmbedTuneError
 
-AGAIN = "`dvc repro` starts this stage again (`train` from its last checkpoint, `encode` from its last finished shard)"
+AGAIN = "`dvc repro` starts this stage again (`train` from its last checkpoint, `encode` from what it last noted)"
 IN_WORDS_OF_DVC = {
     "run it again": "run `dvc repro` again",
     "make it first": "run `dvc repro` to make it",

@@ -2,7 +2,6 @@
 
 import functools
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 from embedtune.compute import distributed
@@ -70,14 +69,14 @@ def train(params: Params, name: str, base: Path) -> None:
     machine = f"{device.type} {distributed.world_size()}"
     description = describe(params, name, base, f"{values} {machine}")
     scratch = paths.CHECKPOINTS / run_name(description)
+    if distributed.is_main():
+        write_description(scratch, description)
     precision = chosen_once(scratch, "precision", lambda: training_precision(params.train.precision, device))
     training_set, dev_set = read_data(params, filled(settings), rows, base)
     batching = from_section(Batching, params.train, **values)
-    evaluating = from_section(Evaluating, params.train, **values, only_after=None)
-    dev = None
-    if dev_set:
-        budget = budget_of(params, evaluating, batching, training_set, dev_set)
-        dev, evaluating = dev_set.of_top(budget.top), replace(evaluating, only_after=budget.steps)
+    evaluating = from_section(Evaluating, params.train, **values)
+    budget = budget_of(params, evaluating, batching, training_set, dev_set) if dev_set else None
+    dev = dev_set.of_top(budget.top) if dev_set and budget else None
     tensorboard = paths.TENSORBOARD / scratch.name
     tune = functools.partial(
         fine_tune,
@@ -92,6 +91,7 @@ def train(params: Params, name: str, base: Path) -> None:
         evaluating=evaluating,
         saving=from_section(Saving, params.train),
         dev=dev,
+        evaluate_only_after=budget.steps if budget else None,
         logging_steps=params.train.logging_steps,
     )
     cli.say_once(
@@ -152,11 +152,13 @@ def budget_of(
     tokens = int(questions * training_set.mean_tokens())
     most = params.train.max_evaluation_share
     budget = evaluation_budget(due, dev.top, lambda top: dev.of_top(top).tokens(), tokens, most)
-    if (budget.steps, budget.top) != (tuple(due), dev.top):
+    fewer = [f"{len(budget.steps)} time(s) instead of {len(due)}"] if len(budget.steps) < len(due) else []
+    if budget.top < dev.top:
+        fewer.append(f"among the best {budget.top} documents of each result instead of {dev.top}")
+    if fewer:
         cli.say_once(
-            f"train: to cost at most {most:.0%} of the training (`max_evaluation_share`), dev is evaluated "
-            f"{len(budget.steps)} times instead of {len(due)}, among the first {budget.top} instead of {dev.top} "
-            f"documents of each result: {budget.share:.0%}"
+            f"train: dev is evaluated {', '.join(fewer)}, which costs {budget.share:.0%} of the training "
+            f"(train.max_evaluation_share is {most:.0%})"
         )
     return budget
 

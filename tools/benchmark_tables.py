@@ -53,6 +53,46 @@ def speed_table(chinese: bool) -> str:
     return table(head, rows)
 
 
+REAL_MODEL = {
+    "training": {
+        "documented": (
+            "training, over sentence-transformers' trainer as documented (fp32)",
+            "训练，相对 sentence-transformers 文档中的用法（fp32）",
+        ),
+        "documented_both_fp32": ("the same, embedtune in fp32 too", "同上，embedtune 也用 fp32"),
+        "best": (
+            "the same, sentence-transformers at its best (bf16, cached loss, token budget, no attention dropout)",
+            "同上，sentence-transformers 的最佳用法（bf16、缓存损失、按词元分块、无注意力 dropout）",
+        ),
+        "FlagEmbedding": ("training, over FlagEmbedding's command line", "训练，相对 FlagEmbedding 的命令行"),
+        "floor": ("a step, over its floor: the same kernels on ready tensors", "一步，相对下限：现成张量上的同样算子"),
+        "in_chunks_floor_twice": (
+            "a step in chunks of 2,048 tokens, over forward, forward and backward",
+            "每块 2,048 词元的一步，相对前向、前向与反向",
+        ),
+    },
+    "encoding": {
+        "documented": (
+            "encoding, over `SentenceTransformer.encode` (fp32)",
+            "编码，相对文档用法（fp32）",
+        ),
+        "documented_both_fp32": ("the same, embedtune in fp32 too", "同上，embedtune 也用 fp32"),
+        "best": ("the same in bf16 on both sides", "同上，双方都用 bf16"),
+    },
+}
+
+
+def real_model_table(chinese: bool) -> str:
+    """How many times as fast as the peers a model of e5-small's size is, and the memory that a step takes."""
+    results = read_result("real_model")
+    rows = [
+        [title[chinese], f"{results[part]['times_as_fast_as'][peer]:.2f}"]
+        for part, peers in REAL_MODEL.items()
+        for peer, title in peers.items()
+    ]
+    return table(["倍数（大于 1 即更快）", "×"] if chinese else ["times as fast (above 1 is faster)", "×"], rows)
+
+
 METHODS_ZH = {
     "full": "全部权重",
     "full, in chunks of 32 (GradCache)": "全部权重，每块 32 条（GradCache）",

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.benchmark_tables import indexes_table, methods_table, retrieval_table, speed_table
+from tools.benchmark_tables import indexes_table, methods_table, real_model_table, retrieval_table, speed_table
 from tools.parameters_page import PAGE, parameters_page
 from tools.pipeline_tables import results_table, stages_table, systems_table
 from tools.size_table import hours_table
@@ -28,6 +28,7 @@ TABLES: dict[str, Callable[[bool], str]] = {
     "retrieval": retrieval_table,
     "indexes": indexes_table,
     "speed": speed_table,
+    "real_model": real_model_table,
     "hours": hours_table,
 }
 

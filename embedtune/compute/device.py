@@ -37,6 +37,11 @@ def encoding_precision(precision: str, device: torch.device) -> str:
     return "fp16" if device.type == "cuda" else _precision_of_cpu(device)
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch could not get memory: a GPU's, or on a CPU what the system gives this process (`ulimit -v`)."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def mixed_precision(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
     """The context in which a model with fp32 weights computes in `dtype`."""
     return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)

@@ -31,8 +31,8 @@ def peak_ram_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """The memory in bytes that this process can still take on `device`; None for one that does not tell.
+def free_bytes(device: torch.device, processes: int = 1) -> int | None:
+    """The memory in bytes that this process, one of `processes` alike, can still take; None if `device` does not tell.
 
     On a GPU it is what the driver has free and what torch holds without using it. On a CPU it is the least of what the
     machine has available, what the process's control groups (Docker's `--memory`, systemd) leave, and its `ulimit -v`.
@@ -44,7 +44,8 @@ def free_bytes(device: torch.device) -> int | None:
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if device.type != "cpu":
         return None
-    return max(0, min(psutil.virtual_memory().available, *_left_by_control_groups(), *_left_by_ulimit()))
+    together = min([psutil.virtual_memory().available, *_left_by_control_groups()])
+    return max(0, min([together // processes, *_left_by_ulimit()]))
 
 
 def _left_by_control_groups(

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from embedtune.compute import distributed
 from embedtune.data.corpus import Query, read_queries
 from embedtune.data.passages import Passages
-from embedtune.evaluation.dev_pool import found_by_queries
+from embedtune.evaluation.dev_pool import best_documents, found_by_queries
 from embedtune.evaluation.measures import per_query_scores
 from embedtune.models.encoder import Encoder
 from embedtune.models.settings import Settings
@@ -30,7 +30,7 @@ class EvaluationSet:
 
     `name` labels the progress bars. `query_tokens` are complete input sequences (n,), special tokens and instruction
     included. `documents` (m,) are the numbers of the ranked documents. `more`, if given, adds to them by the model's
-    query vectors (see dev_pool.py), some `more_tokens` at most. `frame` has the tokens around every passage.
+    query vectors (see dev_pool.py), of some `more_tokens` tokens. `frame` has the tokens around every passage.
     """
 
     name: str
@@ -43,15 +43,17 @@ class EvaluationSet:
     more_tokens: int = 0
 
     def tokens(self) -> int:
-        """The number of tokens that an evaluation embeds, at most, padding excluded."""
-        of_all = self.passage_tokens(np.arange(len(self.passages.document_ids)))
+        """The number of tokens that an evaluation embeds, padding excluded; that of `more` is an estimate."""
+        of_all = int(self._lengths().sum())
         of_pool = min(of_all, self.passage_tokens(self.documents) + self.more_tokens)
         return sum(map(len, self.query_tokens)) + of_pool
 
     def passage_tokens(self, documents: NDArray[np.int64]) -> int:
         """The number of tokens of the documents' passages, with what is around them."""
-        lengths = self.passages.lengths()[_passages_of(self.passages, documents)] + self.frame.length
-        return int(np.minimum(lengths, self.passages.max_tokens).sum())
+        return int(self._lengths()[_passages_of(self.passages, documents)].sum())
+
+    def _lengths(self) -> NDArray[np.int64]:
+        return np.minimum(self.passages.lengths() + self.frame.length, self.passages.max_tokens)
 
     def score(self, encoder: Encoder, *, batch_tokens: int, cutoffs: list[int]) -> pd.DataFrame:
         """Per-query measures of the model's current weights: one row per query, columns such as `ndcg@10`.
@@ -81,7 +83,7 @@ class EvaluationSet:
         longest = self.passages.max_tokens
         passage_vectors = vectors(
             lambda i: self.frame.around(self.passages.tokens(int(numbers[i])), longest),
-            np.minimum(self.passages.lengths()[numbers] + self.frame.length, longest),
+            self._lengths()[numbers],
             "passages",
         )
         return distributed.computed_on_main(lambda: self._measured(query_vectors, passage_vectors, documents, cutoffs))
@@ -165,8 +167,9 @@ class DevSet:
             ids = self.pool.passages.document_ids
             asked_for = np.array([ids[document] in relevant for document in documents], dtype=bool)
             random = documents[~asked_for & ~np.isin(documents, self.by_base)]
-            documents = np.union1d(documents[asked_for], np.union1d(by_base, random[: len(random) * top // self.top]))
-        more = found_by_queries(self.base.passages, self.pool.passages, top)
+            some = random[np.arange(0, len(random) * top // self.top) * self.top // top]
+            documents = np.union1d(documents[asked_for], np.union1d(by_base, some))
+        more = found_by_queries(self.base.passages, self.pool.passages, top, self.pool.queries)
         return replace(self.pool, documents=documents, more=more, more_tokens=self.pool.passage_tokens(by_base))
 
 
@@ -190,10 +193,10 @@ def read_dev_set(
     if not asked:
         return None
     fixed = prepare_evaluation_set(asked, passages, np.load(pool), tokenizer, settings, query_max_len)
-    found = rank_documents(
-        base.queries("dev"), base.passages, passages.document, passages.document_ids, top, use_gpu=False
+    by_base = distributed.computed_on_main(
+        lambda: best_documents(base.queries("dev"), base.passages, passages, top, asked)
     )
-    return DevSet(fixed, found.documents, base)
+    return DevSet(fixed, by_base, base)
 
 
 def _passages_of(passages: Passages, documents: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from embedtune.core.seeds import generator
 from embedtune.data.corpus import Query
 from embedtune.data.passages import Passages
 from embedtune.retrieval.dense import Vectors, rank_documents
-from embedtune.retrieval.rankings import Rankings
+from embedtune.retrieval.rankings import Rankings, without_ignored
 
 
 def pool_documents(
@@ -35,16 +35,31 @@ def pool_documents(
     return np.sort(np.concatenate([np.array(sorted(chosen), dtype=np.int64), drawn]))
 
 
-def found_by_queries(passage_vectors: Vectors, passages: Passages, top: int) -> Callable[[Vectors], NDArray[np.int64]]:
+def best_documents(
+    query_vectors: Vectors, passage_vectors: Vectors, passages: Passages, top: int, queries: list[Query]
+) -> NDArray[np.integer]:
+    """The numbers (q, top) of the best documents for each query vector (q, d), -1 where there are fewer.
+
+    What a query ignores is left out. The search runs on the CPU: training holds the GPU's memory.
+    """
+    ids = passages.document_ids
+
+    def search(depth: int) -> Rankings:
+        return rank_documents(query_vectors, passage_vectors, passages.document, ids, depth, use_gpu=False)
+
+    return without_ignored(queries, ids, top, search).documents
+
+
+def found_by_queries(
+    passage_vectors: Vectors, passages: Passages, top: int, queries: list[Query]
+) -> Callable[[Vectors], NDArray[np.int64]]:
     """The function that gives the numbers of the `top` documents of each query vector (q, d), by inner product.
 
-    `passage_vectors` (p, d) are the base model's. The search runs on the CPU: training holds the GPU's memory.
+    `passage_vectors` (p, d) are the base model's.
     """
 
-    def documents(queries: Vectors) -> NDArray[np.int64]:
-        found = rank_documents(
-            queries, passage_vectors, passages.document, passages.document_ids, top, use_gpu=False
-        ).documents
+    def documents(query_vectors: Vectors) -> NDArray[np.int64]:
+        found = best_documents(query_vectors, passage_vectors, passages, top, queries)
         return np.unique(found[found >= 0]).astype(np.int64)
 
     return documents

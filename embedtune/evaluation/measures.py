@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import ir_measures
 import pandas as pd
-from ir_measures import RR, Qrel, R, ScoredDoc, nDCG
 
 from embedtune.core import files
 from embedtune.core.errors import EmbedTuneError
 from embedtune.data.corpus import Query
 from embedtune.retrieval.rankings import Rankings, cut
 
-CUT_FAMILIES = {"recall": R, "ndcg": nDCG}
-FAMILIES = (*CUT_FAMILIES, "mrr")
+FAMILIES = ("recall", "ndcg", "mrr")
 
 
 def per_query_scores(
@@ -28,9 +25,12 @@ def per_query_scores(
 
     The measures are recall, NDCG and MRR at each of `cutoffs`, 0 to 1. Raises EmbedTuneError if there are no queries.
     """
+    import ir_measures  # here, since it takes a while to import, and most who import this module measure nothing
+    from ir_measures import RR, Qrel, R, ScoredDoc, nDCG
+
     if not queries:
         raise EmbedTuneError("there is no question to measure; check `split`")
-    measures = {f"{name}@{k}": family @ k for k in cutoffs for name, family in CUT_FAMILIES.items()}
+    measures = {f"{name}@{k}": family @ k for k in cutoffs for name, family in (("recall", R), ("ndcg", nDCG))}
     names = {measure: name for name, measure in measures.items()} | {RR: "mrr"}
     qrels = [Qrel(q.id, document, max(0, relevance)) for q in queries for document, relevance in q.judgments.items()]
     rankings = cut(rankings, max(cutoffs))

@@ -102,7 +102,8 @@ def _attend(
     causal = others.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
     padding_alone = attention_mask is None or attention_mask.shape[1:3] == (1, 1)
-    plain = not causal and padding_alone and others.get("position_bias") is None and query.shape == key.shape
+    others_used = any(others.get(name) is not None for name in ("position_bias", "softcap"))
+    plain = not causal and padding_alone and not others_used and query.shape == key.shape == value.shape
     if query.dtype == torch.bfloat16 and query.device.type == "cpu" and plain and not dropout:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         return attention(query, key, value, attention_mask, scale).transpose(1, 2).contiguous(), None

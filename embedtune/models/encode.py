@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
+from embedtune.compute.device import is_out_of_memory
 from embedtune.core import cli
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.progress import bar, quiet_transformers
@@ -105,8 +106,10 @@ def _embed(
         hidden = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         vectors = pool(hidden, attention_mask, pooling).float()
         return normalize(vectors, dim=-1) if normalized else vectors
-    except torch.OutOfMemoryError:
-        return None
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            return None
+        raise
 
 
 def _fewer_tokens(texts: int, longest: int, description: str) -> int:

@@ -1,6 +1,6 @@
 """Embed all passages of a corpus and the queries of all splits with one model.
 
-Every GPU takes part. A killed run resumes after its last finished shard (encoding_checkpoints.py).
+Every GPU takes part. A killed run goes on from what it last noted (encoding_checkpoints.py).
 """
 
 from __future__ import annotations

@@ -80,8 +80,8 @@ def encoding_run(run: Path, target: Path) -> Iterator[Path]:
         distributed.barrier()
         if distributed.is_main():
             files.replace_directory(run, target)
-            for kept in (target / SHARDS, target / CHOICES, *target.glob("*.npy-*.json")):
-                kept.unlink(missing_ok=True)
+            for own in (target / SHARDS, target / CHOICES, *target.glob("*.npy-*.json"), *target.glob(".*.partial")):
+                own.unlink(missing_ok=True)
             for old in run.parent.iterdir():  # from earlier parameters, data or code
                 if old.is_dir() and old.name.rpartition("-")[0] == run.name.rpartition("-")[0]:
                     shutil.rmtree(old)

@@ -10,12 +10,10 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import bm25s
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csc_array
 
 from embedtune.core.hashes import content_hash
 from embedtune.core.json_files import read_json, write_json
@@ -24,6 +22,9 @@ from embedtune.data.corpus import Query
 from embedtune.retrieval.postings import VOCABULARY, hashes, write_postings
 from embedtune.retrieval.rankings import Rankings, rankings_of, tie_order
 from embedtune.retrieval.terms import Terms, lexical_tokenizer
+
+if TYPE_CHECKING:
+    import bm25s
 
 INDEX = "index.json"  # the tokeniser, and a hash of the other files
 REMEMBERED = 200_000  # terms of earlier questions whose places are kept in memory, some 20 MB
@@ -44,6 +45,8 @@ class Index:
 
     def scores(self, question: str) -> NDArray[np.float32]:
         """The query's score with each text, float32, shape (texts,); 0 where they share no term."""
+        from scipy.sparse import csc_array  # here, since it takes a while to import, and most stages search for nothing
+
         known, index = self._known(question), self.retriever.scores
         if not len(known):
             return np.zeros(index["num_docs"], dtype=np.float32)
@@ -95,6 +98,8 @@ def write_index(
 
 def open_bm25(directory: Path) -> Index:
     """The index that `write_index` wrote, memory-mapped. Raises EmbedTuneError if there is none."""
+    import bm25s  # here, as above
+
     tokenizer = read_json(directory / INDEX)["tokenizer"]
     retriever = bm25s.BM25.load(directory, load_vocab=False, mmap=True, show_progress=False)
     for name in ("data", "indices", "indptr"):  # views that are plain arrays: slices of memmap objects are slow

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from embedtune.compute.chosen_once import CHOICES
 from embedtune.core import files, json_files, locks
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.hashes import content_hash
@@ -34,7 +35,7 @@ def locked(run: Path) -> Iterator[None]:
     run.mkdir(parents=True, exist_ok=True)
     with locks.locked(run):
         for left in run.glob(".*.partial"):  # from a process that was killed while it wrote
-            shutil.rmtree(left)
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield
 
 
@@ -126,3 +127,4 @@ def finish(run: Path, keep_models: bool) -> None:
     for checkpoint in complete(run):
         (checkpoint / COMPLETE).unlink(missing_ok=True)
         (checkpoint / STATE).unlink(missing_ok=True)
+    (run / CHOICES).unlink(missing_ok=True)

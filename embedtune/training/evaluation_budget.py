@@ -6,6 +6,7 @@ first step. A training step passes its tokens three times (forward, and backward
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,21 +33,18 @@ def evaluation_budget(
     whatever it costs: the one of a single rank.
     """
     training = PASSES * training_tokens
+    cost_of = functools.cache(cost)
 
-    def fits(evaluations: int, ranks: int) -> bool:
-        return evaluations * cost(ranks) <= most_share * training
+    def most_ranks(evaluations: int) -> int:
+        fitting = (ranks for ranks in range(top, 1, -1) if evaluations * cost_of(ranks) <= most_share * training)
+        return next(fitting, 1)
 
-    evaluations = len(due)
-    while evaluations > min(WANTED, len(due)) and not fits(evaluations, top):
-        evaluations -= 1
-    ranks = top
-    while ranks > 1 and not fits(evaluations, ranks):
-        ranks -= 1
-    if not fits(evaluations, ranks):
-        evaluations, ranks = 1, top
-        while ranks > 1 and not fits(1, ranks):
-            ranks -= 1
-    return Budget(_spread(due, evaluations), ranks, evaluations * cost(ranks) / training)
+    affordable = int(most_share * training / cost_of(top))
+    evaluations = min(len(due), max(affordable, WANTED))
+    ranks = most_ranks(evaluations)
+    if evaluations * cost_of(ranks) > most_share * training:
+        evaluations, ranks = 1, most_ranks(1)
+    return Budget(_spread(due, evaluations), ranks, evaluations * cost_of(ranks) / training)
 
 
 def _spread(steps: list[int], count: int) -> tuple[int, ...]:

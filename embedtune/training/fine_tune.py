@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,18 +66,21 @@ def fine_tune(
     evaluating: Evaluating = Evaluating(),
     saving: Saving = Saving(),
     dev: EvaluationSet | None = None,
+    evaluate_only_after: Collection[int] | None = None,
     logging_steps: int = 10,
 ) -> Trained:
     """Fine-tune the model in `base` with an objective such as `Contrastive()`.
 
     Checkpoints are written to the directory `run`; training resumes from its newest whole one. With `dev`, and
     unless `evaluating.eval_strategy` is no, dev is evaluated during training, and the main process returns the best
-    checkpoint's weights. A line of figures is logged every `logging_steps` steps, to the directory `tensorboard` too.
+    checkpoint's weights; `evaluate_only_after` leaves out all other steps. A line of figures is logged every
+    `logging_steps` steps, to the directory `tensorboard` too.
     Every process of the group calls this function with the same arguments.
 
-    Raises ParameterError if there are too few queries for one batch, if a batch leaves nothing to learn, or if the
-    options of the adapter or the objective do not fit the model or the device. Raises EmbedTuneError if the loss or
-    gradient is not finite, if not even one sequence fits in memory, and after a signal to stop.
+    Raises ParameterError if there are too few queries for one batch, if a batch leaves nothing to learn, if the options
+    of the adapter or the objective do not fit the model or the device, and if memory will not hold a sequence. Raises
+    EmbedTuneError if the loss or gradient is not finite, if memory runs out with a single sequence, and after a signal
+    to stop.
     """
     schedule = schedule_of(len(training_set), batching)
     objective.check(schedule.plan.batch_size, schedule.plan.processes, training_set.group_size)
@@ -109,7 +113,8 @@ def fine_tune(
             batch_tokens = EVALUATION_BATCH_TOKENS if device.type == "cuda" else 2048
             return dev.score(encoder, batch_tokens=batch_tokens, cutoffs=[CUTOFF])
 
-    evaluation = Evaluator(score, evaluating) if dev and evaluating.eval_strategy != "no" else None
+    evaluated = dev and evaluating.eval_strategy != "no"
+    evaluation = Evaluator(score, evaluating, evaluate_only_after) if evaluated else None
     sampler = BatchSampler(
         schedule.plan,
         epochs=batching.num_train_epochs,
@@ -140,28 +145,27 @@ def fine_tune(
 def _chunking(
     embedder: AbsEmbedderModel, training_set: TrainingSet, batching: Batching, optimizer: Optimizer, run: Path
 ) -> Chunking:
-    """How batches are cut into chunks, for this machine's memory; chosen once, and taken over when a run resumes."""
+    """How batches are cut into chunks, for this machine's memory.
+
+    A chunk's size is chosen once, and taken over when a run resumes: dropout depends on it. What is kept is not.
+    """
     longest_query, longest_passage = training_set.longest()
     longest = max(longest_query, longest_passage)
     questions = min(batching.per_device_train_batch_size, len(training_set))
     most = questions * (longest_query + training_set.group_size * longest_passage)
 
-    def choose() -> list[int]:
-        device = next(embedder.parameters()).device
-        autocast = functools.partial(mixed_precision, device, DTYPES[optimizer.precision])
-        sharing = distributed.processes_here() if device.type == "cpu" else 1
-        own = chunking_for(
-            embedder,
-            batching.tokens_in_memory,
-            longest,
-            most,
-            autocast,
-            gradient_checkpointing=optimizer.gradient_checkpointing,
-            processes=sharing,
-        )
-        return list(min(distributed.all_gather_objects((own.tokens, own.kept))))
-
-    chunking = Chunking(*chosen_once(run, "chunking", choose))
+    device = next(embedder.parameters()).device
+    own = chunking_for(
+        embedder,
+        batching.tokens_in_memory,
+        longest,
+        most,
+        functools.partial(mixed_precision, device, DTYPES[optimizer.precision]),
+        gradient_checkpointing=optimizer.gradient_checkpointing,
+        processes=distributed.processes_here() if device.type == "cpu" else 1,
+    )
+    tokens = chosen_once(run, "chunk_tokens", lambda: min(distributed.all_gather_objects(own.tokens)))
+    chunking = Chunking(tokens, own.kept)
     if chunking.kept < most:
         cli.say_once(
             f"train: memory holds {chunking.kept} of a batch's up to {most} tokens at a time, in chunks of "

@@ -19,6 +19,7 @@ import torch
 from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
 
 from embedtune.compute import distributed
+from embedtune.compute.device import is_out_of_memory
 from embedtune.core.seeds import torch_seed
 from embedtune.models.padding import batch_size
 
@@ -74,7 +75,7 @@ def accumulate_gradient(
     """
     device = next(embedder.parameters()).device
     chunks = [
-        _Chunk(side, rows, _part(features, rows), torch_seed(*seed, number, index))
+        _Chunk(side, rows, _part(features, rows, 8 if device.type == "cuda" else 1), torch_seed(*seed, number, index))
         for number, (side, features) in enumerate(sides.items())
         for index, rows in enumerate(_split(features["attention_mask"], chunking.tokens))
     ]
@@ -119,9 +120,9 @@ def _kept(chunks: list[_Chunk], tokens: int) -> int:
     return sum(total <= tokens for total in itertools.accumulate(sizes))
 
 
-def _part(features: Features, rows: torch.Tensor) -> Features:
-    """The features of these rows, without the columns that are padding in all of them."""
-    longest = int(features["attention_mask"][rows].sum(1).max())
+def _part(features: Features, rows: torch.Tensor, multiple_of: int = 1) -> Features:
+    """The features of these rows, without the columns that are padding in all, but for a multiple of `multiple_of`."""
+    longest = -(-int(features["attention_mask"][rows].sum(1).max()) // multiple_of) * multiple_of
     return {name: tensor[rows, :longest] for name, tensor in features.items()}
 
 
@@ -143,7 +144,9 @@ def _synchronise_out_of_memory(device: torch.device) -> Iterator[None]:
     try:
         yield
         failed = False
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         failed = True
     if distributed.any_process(failed, device):
         raise ChunkTooLargeError

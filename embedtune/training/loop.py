@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -65,14 +65,18 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Evaluation on dev: `score` returns the current model's per-query measures, as often as `options` say."""
+    """Evaluation on dev: `score` returns the current model's per-query measures, as often as `options` say.
+
+    `only_after`, if given, are the steps among these after which it is done (see evaluation_budget.py).
+    """
 
     score: Callable[[], pd.DataFrame]
     options: Evaluating
+    only_after: Collection[int] | None = None
 
     def is_due(self, schedule: Schedule, step: int) -> bool:
         """Whether dev is evaluated after `step` steps."""
-        if self.options.only_after is not None and step not in self.options.only_after:
+        if self.only_after is not None and step not in self.only_after:
             return False
         return schedule.is_due(step, self.options.eval_strategy, self.options.eval_steps)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -126,7 +126,7 @@ class Optimisation:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "chunking": [self.chunking.tokens, self.chunking.kept],
+            "chunk_tokens": self.chunking.tokens,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -134,7 +134,7 @@ class Optimisation:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
-        self.chunking = Chunking(*state["chunking"])
+        self.chunking = replace(self.chunking, tokens=state["chunk_tokens"])
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The mixed-precision context of the model's passes; trained weights, scores and loss stay in fp32."""
@@ -165,8 +165,8 @@ class Optimisation:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         sides = [side for batch in batches for side in self.objective.sides(batch).values()]
-        tokens = sum(side["input_ids"].numel() for side in sides)
-        longest = max(side["input_ids"].shape[1] for side in sides)
+        own = (sum(side["input_ids"].numel() for side in sides), max(side["input_ids"].shape[1] for side in sides))
+        tokens, longest = map(max, zip(*distributed.all_gather_objects(own), strict=True))
         if self.chunking.tokens <= longest and self.chunking.kept < longest:  # chunks were of one sequence already
             raise EmbedTuneError(
                 "not even one sequence at a time fits in the device's memory; write "

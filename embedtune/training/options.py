@@ -64,7 +64,6 @@ class Optimizer:
 class Evaluating:
     """When dev is evaluated: `eval_strategy` is no, epoch or steps (every `eval_steps`).
 
-    `only_after`, if given, are the steps among these after which it is (see evaluation_budget.py).
     The best checkpoint by `metric_for_best_model` becomes the model. `early_stopping_patience` evaluations in a row
     without an improvement stop the training (None: never).
     """
@@ -73,7 +72,6 @@ class Evaluating:
     eval_steps: int = 100
     metric_for_best_model: str = "ndcg@10"
     early_stopping_patience: int | None = None
-    only_after: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from sentence_transformers import SentenceTransformer
 
 from embedtune.data.corpus import Query
 from embedtune.data.passages import read_texts
-from embedtune.evaluation.dev_evaluation import EvaluationSet, indistinguishable_from_best
-from embedtune.evaluation.dev_pool import found_by_queries, pool_documents
+from embedtune.evaluation.dev_evaluation import DevSet, EvaluationSet, indistinguishable_from_best
+from embedtune.evaluation.dev_pool import best_documents, found_by_queries, pool_documents
 from embedtune.models.encoder import Encoder, load_encoder
 from embedtune.models.settings import read_settings
 from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
@@ -176,9 +176,10 @@ def test_a_checkpoints_own_top_documents_keep_the_pool_from_leaning(base: Path, 
     with torch.no_grad():
         for parameter in encoder.model.parameters():
             parameter.add_(0.03 * torch.randn_like(parameter))
+    own = found_by_queries(vectors, data.passages, 3, dev.queries)
     of_all, of_pool, of_both = (
         questions.score(encoder, batch_tokens=512, cutoffs=[3])["ndcg@3"].mean()
-        for questions in (everything, pool, replace(pool, more=found_by_queries(vectors, data.passages, 3)))
+        for questions in (everything, pool, replace(pool, more=own))
     )
     assert of_pool > of_all + 0.01
     assert of_all <= of_both < of_pool
@@ -229,3 +230,38 @@ def test_the_base_models_figure_is_that_of_its_stored_vectors(
         found = asked.base_means(open_store(tmp_path), [10])
         assert found == pytest.approx(asked.score(encoder, batch_tokens=512, cutoffs=[10]).mean().to_dict(), abs=1e-9)
     assert found["recall@10"] == 0, "what a question ignores is ranked for neither"
+
+
+def test_a_smaller_pool_keeps_what_is_relevant_and_the_like_share_of_the_rest(
+    base: Path, data: Data, dev: EvaluationSet, tmp_path: Path
+) -> None:
+    """Of base's best documents the first ranks, of the random ones as large a share, spread over the corpus."""
+    encoder, documents = load_encoder(base), len(data.passages.document_ids)
+    own = np.zeros((len(data.passages), encoder.dimension), dtype=np.float16)
+    lengths = data.passages.lengths() + dev.frame.length
+    encoder.encode_tokens(lambda i: dev.frame.around(data.passages.tokens(i), 64), lengths, own, batch_tokens=999)
+    np.save(tmp_path / "passages.npy", own)
+    np.save(tmp_path / "queries-dev.npy", own[data.passages.first_passage[dev.documents[:QUESTIONS]]])
+    write_description(tmp_path, encoder.dimension, ["passages", "queries-dev"], {})
+    store = open_store(tmp_path)
+    by_base = best_documents(store.queries("dev"), store.passages, data.passages, 4, dev.queries)
+    relevant = {data.passages.document_ids.index(d) for query in dev.queries for d in query.relevant()}
+    pool = replace(dev, documents=np.arange(documents))
+    whole = DevSet(pool, by_base, store)
+    assert (whole.of_top(4).documents == pool.documents).all()
+    sizes = []
+    for top in (3, 2, 1):
+        smaller = whole.of_top(top)
+        kept = set(smaller.documents.tolist())
+        assert relevant | set(by_base[:, :top].ravel().tolist()) <= kept
+        random = sorted(set(range(documents)) - relevant - set(by_base.ravel().tolist()))
+        drawn = sorted(kept & set(random))
+        assert len(drawn) == len(random) * top // 4
+        assert drawn[-1] > random[len(random) // 2], "not the corpus's first ones alone"
+        sizes.append(smaller.tokens())
+        assert smaller.more is not None and len(smaller.more(store.queries("dev"))) <= QUESTIONS * top
+    assert whole.of_top(4).tokens() >= sizes[0] >= sizes[1] > sizes[2], "of a small corpus, never more than the whole"
+    for query in dev.queries[:1]:
+        ignoring = [replace(query, ignored=[data.passages.document_ids[by_base[0, 0]]]), *dev.queries[1:]]
+        without = best_documents(store.queries("dev"), store.passages, data.passages, 4, ignoring)
+        assert without[0].tolist()[:3] == by_base[0].tolist()[1:]

@@ -85,3 +85,36 @@ def test_out_of_memory_batches_become_smaller_and_nothing_is_lost(
 def test_one_text_that_does_not_fit_in_memory_says_what_to_lower() -> None:
     with pytest.raises(EmbedTuneError, match=r"a single text of 63 tokens .* lower `max_tokens`"):
         echo(Echo(40), np.array([9, 63, 50], dtype=np.int32), 5000)
+
+
+def test_what_was_stored_before_a_kill_is_not_encoded_again_and_the_batches_are_the_same() -> None:
+    """From each place that was told: the same batches follow, and every row is there."""
+    lengths = random_lengths(1)
+
+    def run(model: Echo, out: NDArray[np.float32], first: int, budget: int) -> list[tuple[int, int]]:
+        told: list[tuple[int, int]] = []
+        encode(
+            model,
+            lambda i: np.full(lengths[i], i),
+            lengths,
+            out,
+            pooling="cls",
+            normalized=False,
+            pad_id=0,
+            batch_tokens=budget,
+            first=first,
+            stored=lambda done, batch_tokens: told.append((done, batch_tokens)),
+        )
+        return told
+
+    whole, expected = Echo(300), np.full((101, 1), np.nan, dtype=np.float32)
+    told = run(whole, expected, 0, 1000)
+    assert told[-1] == (101, told[-1][1]) and told[-1][1] <= 300
+    assert [done for done, _ in told] == np.cumsum([len(batch) for batch in whole.batches]).tolist()
+    for number, (done, budget) in enumerate(told):
+        rest, out = Echo(300), np.full((101, 1), np.nan, dtype=np.float32)
+        order = np.argsort(-lengths, kind="stable")
+        out[order[:done]] = expected[order[:done]]  # as the killed run left it
+        run(rest, out, done, budget)
+        np.testing.assert_array_equal(out, expected)
+        assert all(map(torch.equal, rest.batches, whole.batches[number + 1 :]))

@@ -1,4 +1,4 @@
-"""An encoding that goes on from its last finished shard, with the vectors of one that was never interrupted."""
+"""An encoding that goes on from what it last noted, with the vectors of one that was never interrupted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embedtune.core.errors import EmbedTuneError
 from embedtune.models import encoding_checkpoints as module
-from embedtune.models.encoding_checkpoints import encoding_run, fill
+from embedtune.models.encoding_checkpoints import Progress, encoding_run, fill
 
 ROWS, WIDTH = 100, 3
 
@@ -23,12 +23,13 @@ def run_to(root: Path, fail_at: int | None = None) -> list[int]:
     """Encode ROWS rows into root/out, in shards of 30; the rows that were encoded, up to `fail_at`."""
     encoded: list[int] = []
 
-    def encode(out: NDArray[np.float16], rows: NDArray[np.int64], which: str) -> None:
-        for row in rows.tolist():
+    def encode(out: NDArray[np.float16], rows: NDArray[np.int64], which: str, progress: Progress) -> None:
+        for number, row in enumerate(rows.tolist()[progress.done :], start=progress.done):
             if row == fail_at:
                 raise RuntimeError("killed")
             out[row] = row
             encoded.append(row)
+            progress.note(number + 1, batch_tokens=512)
 
     with encoding_run(root / "scratch" / "encode-base-abc", root / "out") as run:
         fill(run, "passages.npy", ROWS, WIDTH, encode)
@@ -55,6 +56,24 @@ def test_an_interrupted_encoding_goes_on_from_its_last_finished_shard(
     np.testing.assert_array_equal(written["passages.npy"], vectors(np.arange(ROWS)))
     np.testing.assert_array_equal(written["queries.npy"], vectors(np.arange(7)))
     assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_within_a_shard_it_goes_on_from_what_was_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Noted after every row; killed in the second shard of four, then in the third, then in the other file."""
+    monkeypatch.setattr(module, "NOTED_EVERY", 0.0)
+    for fail_at in (45, 75, 99):
+        with pytest.raises(RuntimeError, match="killed"):
+            run_to(tmp_path, fail_at)
+        noted = tmp_path / "scratch" / "encode-base-abc" / "passages.npy-0.json"
+        progress = Progress(np.zeros(0, np.float16), noted, shard=fail_at // 30)
+        assert (progress.done, progress.batch_tokens) == (fail_at % 30, 512)
+        assert Progress(np.zeros(0, np.float16), noted, shard=fail_at // 30 + 1).done == 0, "of another shard"
+    assert run_to(tmp_path) == [99, *range(7)]
+    assert "going on with passages.npy 4/4 after 9 texts" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"passages.npy", "queries.npy"}
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "passages.npy"), vectors(np.arange(ROWS)))
 
 
 def test_a_second_encoding_replaces_the_first_and_clears_what_others_of_its_name_left(tmp_path: Path) -> None:

@@ -37,7 +37,6 @@ OPTIONS: dict[str, Any] = {
     "gradient_accumulation_steps": 1,
     "tokens_in_memory": None,
     "attention_dropout": "own",
-    "only_after": None,
     "temperature": 0.05,
     "negatives": "cross_device",
     "mask_false_negatives": False,

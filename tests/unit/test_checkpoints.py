@@ -107,6 +107,7 @@ def test_a_finished_run_cannot_be_continued(tmp_path: Path) -> None:
 def test_a_second_trainer_is_refused_and_what_a_killed_one_left_is_removed(tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / ".step-000005.partial").mkdir(parents=True)
+    (run / ".choices.json.partial").touch()
     with checkpoints.locked(run):
         assert list(run.iterdir()) == []
         refused = pytest.raises(EmbedTuneError, match=r"run: process \d+ is still writing it")
