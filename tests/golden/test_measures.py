@@ -277,13 +277,13 @@ def test_what_was_measured_is_told_in_a_line() -> None:
 def test_no_more_documents_are_measured_than_the_last_cutoff_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ranking is kept as deep as a fusion reads it, ten times as deep as it is measured."""
     given = []
-    calc = measures.ir_measures.iter_calc
+    calc = ir_measures.iter_calc
 
     def counting(wanted: Any, qrels: Any, run: Any) -> Any:
         given.append(len(run))
         return calc(wanted, qrels, run)
 
-    monkeypatch.setattr(measures.ir_measures, "iter_calc", counting)
+    monkeypatch.setattr(ir_measures, "iter_calc", counting)
     documents = np.arange(100, dtype=np.int32)[None]
     rankings = Rankings(documents, documents.astype(np.int64), -documents.astype(np.float32))
     measures.per_query_scores([Query("q", "?", {"d3": 1})], rankings, [f"d{i}" for i in range(100)], [1, 10])

@@ -45,6 +45,7 @@ def test_what_a_person_writes_wins_and_is_told(tmp_path: Path, name: str) -> Non
         "warmup_ratio": 0.0,
         "eval_steps": 7,
         "early_stopping_patience": 9,
+        "attention_dropout": 0.2,
     }
     assert set(written) == set(FilledTrain.model_fields)
     edits = {f"train__{key}": str(value) for key, value in written.items()}
