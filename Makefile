@@ -60,6 +60,7 @@ bench: setup
 	python -m benchmarks.segmenting
 	python -m benchmarks.encoding
 	python -m benchmarks.training
+	python -m benchmarks.real_model
 	python -m benchmarks.methods
 	python -m benchmarks.retrieval
 	python -m benchmarks.mining
