@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
 
+from embedtune.compute.device import is_out_of_memory
 from embedtune.compute.memory import free_bytes
 from embedtune.core.errors import ParameterError
 from embedtune.models.adapters import trained_parameters
@@ -51,9 +52,19 @@ def chunking_for(
     if free is None:
         return Chunking(chunk, most)
     reduced = not isinstance(autocast(), contextlib.nullcontext)
+    try:
+        activations = activation_bytes(embedder, longest, autocast)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ParameterError(
+            "passage_max_len",
+            f"{free / 1e9:.2f} GB of memory are free, which is not enough for three texts of "
+            f"{min(longest, MEASURED[-1])} tokens; lower it, or end other programs",
+        ) from error
     return fitting(
         int(free * USED_SHARE) - fixed_bytes(embedder, reduced),
-        HOLES * activation_bytes(embedder, longest, autocast) / longest,
+        HOLES * activations / longest,
         RECOMPUTED if gradient_checkpointing else TEMPORARY,
         chunk,
         longest,

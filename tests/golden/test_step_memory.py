@@ -128,3 +128,16 @@ def test_the_least_of_machine_control_groups_and_ulimit_is_free(
     assert (memory.free_bytes(CPU), memory.free_bytes(CPU, 2)) == (2400, 1200)
     monkeypatch.setattr(memory, "_left_by_ulimit", lambda: iter([700]))
     assert memory.free_bytes(CPU, 2) == 700, "each process has its own"
+
+
+def test_a_lack_of_memory_while_counting_is_one_line(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch words it on a CPU; any other failure stays what it is."""
+    model = embedder(base)
+    for words, expected in (("DefaultCPUAllocator: can't allocate memory", ParameterError), ("else", RuntimeError)):
+
+        def failing(features: object, words: str = words) -> None:
+            raise RuntimeError(words)
+
+        monkeypatch.setattr(model, "encode", failing)
+        with pytest.raises(expected, match="three texts of 32 tokens" if words != "else" else words):
+            chunking_for(model, None, 32, 999, contextlib.nullcontext)
