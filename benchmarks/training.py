@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from typing import Any
 import psutil
 
 from benchmarks.harness import interleaved, read_result, write_result
+from benchmarks.training_peers import flag_embedding_seconds
 from benchmarks.training_workload import BATCH, GROUP, MAX_LEN, REAL, STEPS, training_set, write_data
 
 TEMPERATURE = 0.02
@@ -153,39 +153,20 @@ def floor_steps(folder: Path, name: str, steps: int) -> Measured:
 
 def flag_embedding_steps(folder: Path, name: str, steps: int) -> Measured:
     """Seconds of a step by FlagEmbedding's own command line, from what its trainer reports of the whole training."""
-    with tempfile.TemporaryDirectory() as scratch:
-        data = Path(scratch) / "train.jsonl"
-        lines = (folder / "flag.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-        data.write_text("".join(lines[: BATCH * steps]), encoding="utf-8")
-        flags = {
-            "model_name_or_path": folder / name,
-            "train_data": data,
-            "cache_path": Path(scratch) / "cache",
-            "output_dir": Path(scratch) / "out",
-            "train_group_size": GROUP,
-            "query_max_len": MAX_LEN,
-            "passage_max_len": MAX_LEN,
-            "per_device_train_batch_size": BATCH,
-            "num_train_epochs": 1,
-            "learning_rate": 2e-5,
-            "warmup_steps": 1,
-            "temperature": TEMPERATURE,
-            "sentence_pooling_method": "cls",
-            "normalize_embeddings": True,
-            "dataloader_drop_last": True,
-            "save_strategy": "no",
-            "logging_steps": steps,
-            "report_to": "none",
-            **({"bf16": True, "dataloader_num_workers": 2} if on_gpu() else {"use_cpu": True}),
-        }
-        command = [sys.executable, "-m", "FlagEmbedding.finetune.embedder.encoder_only.base"]
-        arguments = [part for key, value in flags.items() for part in (f"--{key}", str(value))]
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True)
-        said = done.stdout + done.stderr
-        runtime = [line for line in said.splitlines() if "train_runtime" in line]
-        if not runtime:
-            sys.exit(f"FlagEmbedding's command line failed:\n{said[-3000:]}")
-        seconds = float(runtime[-1].split("'train_runtime':")[1].split(",")[0].strip(" '"))
+    flags = {
+        "model_name_or_path": folder / name,
+        "train_group_size": GROUP,
+        "query_max_len": MAX_LEN,
+        "passage_max_len": MAX_LEN,
+        "per_device_train_batch_size": BATCH,
+        "warmup_steps": 1,
+        "temperature": TEMPERATURE,
+        "sentence_pooling_method": "cls",
+        "logging_steps": steps,
+        **({"bf16": True, "dataloader_num_workers": 2} if on_gpu() else {"use_cpu": True}),
+    }
+    lines = (folder / "flag.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    seconds = flag_embedding_seconds(lines[: BATCH * steps], flags)
     return [seconds / steps] * (WARM_UP + 1), 0
 
 

@@ -1,4 +1,4 @@
-"""The peers' trainers on the rows of benchmarks/real_model.py, through the doors that their documentation names."""
+"""The peers' trainers, through the doors that their documentation names: on the rows of real_model.py, or on any."""
 
 from __future__ import annotations
 
@@ -61,41 +61,49 @@ def sentence_transformers(folder: Path, best: bool) -> list[float]:
 
 
 def flag_embedding(folder: Path) -> list[float]:
-    """The mean seconds of a step of FlagEmbedding's command line, from what its trainer says of the whole training."""
+    """The mean seconds of a step of FlagEmbedding's command line."""
     from benchmarks.real_model import BATCH, GROUP, MAX_LEN, STEPS, TEMPERATURE, WARM_UP
 
     steps = STEPS + WARM_UP
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = ({"query": row["query"], "pos": [row["pos"]], "neg": [row["neg"]]} for row in rows)
+    flags = {
+        "model_name_or_path": folder / "model",
+        "train_group_size": GROUP,
+        "query_max_len": MAX_LEN,
+        "passage_max_len": MAX_LEN,
+        "per_device_train_batch_size": BATCH,
+        "temperature": TEMPERATURE,
+        "sentence_pooling_method": "mean",
+        "logging_steps": steps,
+        "use_cpu": True,
+    }
+    seconds = flag_embedding_seconds([json.dumps(line, ensure_ascii=False) + "\n" for line in lines], flags)
+    return [seconds / steps] * steps
+
+
+def flag_embedding_seconds(lines: list[str], flags: dict[str, Any]) -> float:
+    """The seconds of an epoch over the lines by FlagEmbedding's own command line, as its trainer reports them."""
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "train.jsonl"
-        rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
-        lines = ({"query": row["query"], "pos": [row["pos"]], "neg": [row["neg"]]} for row in rows)
-        data.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+        data.write_text("".join(lines), encoding="utf-8")
         flags = {
-            "model_name_or_path": folder / "model",
             "train_data": data,
             "cache_path": Path(scratch) / "cache",
             "output_dir": Path(scratch) / "out",
-            "train_group_size": GROUP,
-            "query_max_len": MAX_LEN,
-            "passage_max_len": MAX_LEN,
-            "per_device_train_batch_size": BATCH,
             "num_train_epochs": 1,
             "learning_rate": 2e-5,
-            "temperature": TEMPERATURE,
-            "sentence_pooling_method": "mean",
             "normalize_embeddings": True,
             "dataloader_drop_last": True,
             "save_strategy": "no",
-            "logging_steps": steps,
             "report_to": "none",
-            "use_cpu": True,
+            **flags,
         }
         command = [sys.executable, "-m", "FlagEmbedding.finetune.embedder.encoder_only.base"]
         arguments = [part for key, value in flags.items() for part in (f"--{key}", str(value))]
         done = subprocess.run([*command, *arguments], capture_output=True, text=True)
-        said = done.stdout + done.stderr
-        runtime = [line for line in said.splitlines() if "train_runtime" in line]
-        if not runtime:
-            sys.exit(f"FlagEmbedding's command line failed:\n{said[-3000:]}")
-    seconds = float(runtime[-1].split("'train_runtime':")[1].split(",")[0].strip(" '"))
-    return [seconds / steps] * steps
+    said = done.stdout + done.stderr
+    runtime = [line for line in said.splitlines() if "train_runtime" in line]
+    if not runtime:
+        sys.exit(f"FlagEmbedding's command line failed:\n{said[-3000:]}")
+    return float(runtime[-1].split("'train_runtime':")[1].split(",")[0].strip(" '"))

@@ -70,14 +70,11 @@ def main() -> None:
 
 def reranker(max_len: int, batch_size: int) -> Rerank:
     """The scoring function of the cross-encoder. Only this needs torch, which takes seconds to import."""
-    import torch
-
-    from embedtune.compute.device import pick_device
+    from embedtune.compute.device import half_on_gpu, pick_device
     from embedtune.models.cross_encoder import CrossEncoder
 
     device = pick_device()
-    dtype = torch.float16 if device.type == "cuda" else torch.float32
-    cross_encoder = CrossEncoder(paths.RERANKER, device, dtype)
+    cross_encoder = CrossEncoder(paths.RERANKER, device, half_on_gpu(device))
     return functools.partial(cross_encoder.scores, max_len=max_len, batch_size=batch_size)
 
 

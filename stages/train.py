@@ -104,7 +104,6 @@ def train(params: Params, name: str, base: Path) -> None:
         tune()
         return
     with files.atomic_directory(paths.model(name)) as target, checkpoints.locked(scratch):
-        write_description(scratch, description)
         if not checkpoints.last(scratch):
             shutil.rmtree(tensorboard, ignore_errors=True)  # logs of an earlier run of the same training
         trained = tune()

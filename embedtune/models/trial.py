@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedtune.compute.device import pick_device
+from embedtune.compute.device import half_on_gpu, pick_device
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.progress import quiet_transformers
 from embedtune.models.encoder import load_encoder
@@ -37,7 +37,7 @@ def try_in_sentence_transformers(directory: Path, device: torch.device | None = 
     from sentence_transformers import SentenceTransformer
 
     device = device or pick_device()
-    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    dtype = half_on_gpu(device)
     encoder = load_encoder(directory, device=device, dtype=dtype)
     ours = [encoder.encode_queries(TEXTS), encoder.encode_passages(TEXTS)]
     del encoder  # memory may hold a large model only once

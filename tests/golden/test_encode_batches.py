@@ -29,9 +29,11 @@ class Echo:
         return SimpleNamespace(last_hidden_state=input_ids[:, :, None].float())
 
 
-def echo(model: Echo, lengths: NDArray[np.int32], batch_tokens: int) -> list[float]:
-    """What is stored for texts of these lengths, whose tokens are all the text's number."""
-    out = np.full((len(lengths), 1), np.nan, dtype=np.float32)
+def echo_into(
+    out: NDArray[np.float32], model: Echo, lengths: NDArray[np.int32], batch_tokens: int, first: int = 0
+) -> list[tuple[int, int]]:
+    """Store what the model gives for texts of these lengths, whose tokens are all the text's number; what was told."""
+    told: list[tuple[int, int]] = []
     encode(
         model,
         lambda i: np.full(lengths[i], i),
@@ -41,7 +43,16 @@ def echo(model: Echo, lengths: NDArray[np.int32], batch_tokens: int) -> list[flo
         normalized=False,
         pad_id=0,
         batch_tokens=batch_tokens,
+        first=first,
+        stored=lambda done, budget: told.append((done, budget)),
     )
+    return told
+
+
+def echo(model: Echo, lengths: NDArray[np.int32], batch_tokens: int) -> list[float]:
+    """What is stored for texts of these lengths."""
+    out = np.full((len(lengths), 1), np.nan, dtype=np.float32)
+    echo_into(out, model, lengths, batch_tokens)
     return out[:, 0].tolist()
 
 
@@ -90,31 +101,14 @@ def test_one_text_that_does_not_fit_in_memory_says_what_to_lower() -> None:
 def test_what_was_stored_before_a_kill_is_not_encoded_again_and_the_batches_are_the_same() -> None:
     """From each place that was told: the same batches follow, and every row is there."""
     lengths = random_lengths(1)
-
-    def run(model: Echo, out: NDArray[np.float32], first: int, budget: int) -> list[tuple[int, int]]:
-        told: list[tuple[int, int]] = []
-        encode(
-            model,
-            lambda i: np.full(lengths[i], i),
-            lengths,
-            out,
-            pooling="cls",
-            normalized=False,
-            pad_id=0,
-            batch_tokens=budget,
-            first=first,
-            stored=lambda done, batch_tokens: told.append((done, batch_tokens)),
-        )
-        return told
-
     whole, expected = Echo(300), np.full((101, 1), np.nan, dtype=np.float32)
-    told = run(whole, expected, 0, 1000)
+    told = echo_into(expected, whole, lengths, 1000)
     assert told[-1] == (101, told[-1][1]) and told[-1][1] <= 300
     assert [done for done, _ in told] == np.cumsum([len(batch) for batch in whole.batches]).tolist()
     for number, (done, budget) in enumerate(told):
         rest, out = Echo(300), np.full((101, 1), np.nan, dtype=np.float32)
         order = np.argsort(-lengths, kind="stable")
         out[order[:done]] = expected[order[:done]]  # as the killed run left it
-        run(rest, out, done, budget)
+        echo_into(out, rest, lengths, budget, first=done)
         np.testing.assert_array_equal(out, expected)
         assert all(map(torch.equal, rest.batches, whole.batches[number + 1 :]))
