@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
+from embedtune.compute.device import pick_device
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.config.schema import Model
 from embedtune.core import cli, files, json_files
 from embedtune.core.errors import EmbedTuneError, ParameterError
@@ -14,12 +14,12 @@ from embedtune.models.base_model import prepare_model
 from embedtune.models.sample_model import write_sample_model
 from embedtune.models.settings import Settings
 from embedtune.models.trial import try_in_sentence_transformers
-from stages.running import run
+from stages.running import run, stage_params
 
 
 def main() -> None:
     """Write models/base and metrics/sources/base.json."""
-    params = load_params()
+    params = stage_params()
     base = paths.BASE
     came_from = {"name": params.model.name}
     with files.atomic_directory(base) as target:
@@ -40,7 +40,7 @@ def main() -> None:
         settings = prepare(params.model, source, target)
         shutil.rmtree(scratch)
         if params.model.name != "sample":
-            try_in_sentence_transformers(target)
+            try_in_sentence_transformers(target, pick_device(params.compute.device))
     json_files.write_json(paths.source("base"), came_from)
     cli.say(f"base_model: wrote {base} ({params.model.name}, {settings.pooling} pooling, {settings.max_tokens} tokens)")
 
@@ -64,4 +64,4 @@ def prepare(model: Model, source: Path, target: Path) -> Settings:
 
 
 if __name__ == "__main__":
-    run(main, "model")
+    run(main, "model", "compute")

@@ -11,19 +11,18 @@ from embedtune.comparison.calibration import (
     top1_predictions,
 )
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.core import cli, files, json_files
 from embedtune.core.seeds import generator
 from embedtune.data.corpus import read_queries
 from embedtune.data.passages import open_passages
 from embedtune.retrieval.rankings import read_rankings
 from embedtune.retrieval.system import SYSTEM
-from stages.running import run
+from stages.running import run, stage_params
 
 
 def main() -> None:
     """Write data/calibration.json, metrics/calibration.json and two curves."""
-    params = load_params()
+    params = stage_params()
     split, name = params.evaluate.split, json_files.read_json(paths.CHOICE)["chosen"]
     system = json_files.read_json(paths.run(name) / SYSTEM)
     ids = open_passages(paths.PASSAGES).document_ids

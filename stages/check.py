@@ -2,9 +2,8 @@
 
 from embedtune.config import paths
 from embedtune.config.data_checks import Facts, refuse_what_cannot_work, warnings
-from embedtune.config.reading import load_params
 from embedtune.config.recipe import filled, train_settings
-from embedtune.config.schema import Params
+from embedtune.config.schema import CONTRASTIVE, Params
 from embedtune.core import cli, json_files
 from embedtune.core.errors import Problems
 from embedtune.data.corpus import read_queries
@@ -12,12 +11,12 @@ from embedtune.data.passages import open_passages
 from embedtune.models.settings import Settings, read_dimension, read_settings
 from embedtune.retrieval.indexes import check_factory
 from embedtune.training.teacher import refuse_flat_targets
-from stages.running import run
+from stages.running import run, stage_params
 
 
 def main() -> None:
     """Write data/checked.json, the same whenever nothing is wrong, and metrics/check.json with the warnings."""
-    params = load_params()
+    params = stage_params()
     model = read_settings(paths.BASE)
     facts = facts_of(params, model)
     values = filled(train_settings(params, facts.train, model.normalize))
@@ -42,11 +41,15 @@ def facts_of(params: Params, model: Settings) -> Facts:
     split = params.evaluate.split
     evaluated = questions.get(split) or read_queries(paths.QUERIES, paths.QRELS, split)
     return Facts(
-        train=len(questions["train"]),
+        train=sum(bool(query.relevant()) for query in questions["train"])
+        if params.train.objective == CONTRASTIVE
+        else sum(len(query.judgments) for query in questions["train"]),
         dev=len(questions["dev"]),
         evaluated=len(evaluated),
         passages=len(open_passages(paths.PASSAGES)),
         scored=all(query.scores for query in questions["train"]),
+        normalize=model.normalize,
+        judged=all(0 <= grade <= 1 for query in questions["train"] for grade in query.judgments.values()),
         dimension=read_dimension(paths.BASE),
         max_tokens=model.max_tokens,
     )

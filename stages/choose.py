@@ -5,19 +5,18 @@ from numpy.typing import NDArray
 
 from embedtune.comparison.choice import advice, choose, sentence
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.config.schema import Params
 from embedtune.core import cli, json_files
 from embedtune.data.corpus import read_queries
 from embedtune.data.passages import open_passages
 from embedtune.evaluation.measures import per_query_scores
 from embedtune.retrieval.rankings import read_rankings
-from stages.running import in_words, run
+from stages.running import in_words, run, stage_params
 
 
 def main() -> None:
     """Write metrics/choice.json."""
-    params = load_params()
+    params = stage_params()
     system, baseline, measure = params.release.system, params.release.baseline, params.train.metric_for_best_model
     dev, ids = read_queries(paths.QUERIES, paths.QRELS, "dev"), open_passages(paths.PASSAGES).document_ids
     cutoff = int(measure.partition("@")[2])

@@ -5,16 +5,15 @@ from embedtune.comparison.rounds import rounds_table
 from embedtune.comparison.significance import Resampling
 from embedtune.config import paths
 from embedtune.config.leftovers import leftovers, remove
-from embedtune.config.reading import load_params
 from embedtune.core import cli, json_files
 from embedtune.evaluation.per_query import read_scores
 from embedtune.evaluation.results import PER_QUERY
-from stages.running import run
+from stages.running import run, stage_params
 
 
 def main() -> None:
     """Write metrics/comparison.json and metrics/rounds.json, and remove what systems that are gone left in metrics/."""
-    params = load_params()
+    params = stage_params()
     for path in leftovers([*params.rounds, *params.mixtures, *params.fusions]):
         remove(path)
         cli.say(f"compare: removed {path}, which is of no system that {paths.PARAMS} has now; git has its last version")

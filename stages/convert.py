@@ -6,25 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.config.schema import Dataset
 from embedtune.core import cli, files, json_files
 from embedtune.core.errors import naming
 from embedtune.data.convert import CorpusWriter, convert
 from embedtune.data.corpus import write_qrels, write_queries
 from embedtune.data.equal_texts import equal_documents, is_judged_unlike, judge_alike, own_documents
-from embedtune.data.layouts.opening import open_layout
+from embedtune.data.judgments import judgment_counts
+from embedtune.data.layouts.opening import SCORED, open_layout
 from embedtune.data.layouts.rows import BadRows
 from embedtune.data.leaks import find_leaks, trained_document_counts, without_leaks
 from embedtune.data.splits import complete_splits, shuffle_questions
-from stages.running import run
+from stages.running import run, stage_params
 
 
 def main() -> None:
     """Write data/corpus.jsonl, data/queries, data/qrels, data/skipped.jsonl and metrics/data.json."""
-    params = load_params()
+    params = stage_params()
     dataset = params.dataset
-    layout_format = dataset.format if dataset.source == "local" else "mldr"
+    scored_sample = dataset.source == "sample" and dataset.format == SCORED
+    layout_format = dataset.format if dataset.source == "local" or scored_sample else "mldr"
     language = dataset.language if dataset.source != "sample" else "zh"
     raw, source = paths.RAW, Path(dataset.path)
     original = raw if dataset.source != "local" else source if source.is_dir() else source.parent
@@ -39,8 +40,11 @@ def main() -> None:
 
         set_aside = skipped if dataset.on_bad_row == "skip" else None
         bad_rows, corpus = BadRows(set_aside, renamed=(str(raw), str(original))), CorpusWriter(corpus_file)
-        layout = open_layout(raw, layout_format, language, bad_rows)
+        layout = open_layout(raw, layout_format, language, bad_rows, dataset.repeated)
         questions, counts = convert(layout, corpus, bad_rows)
+        graded = layout.scored or dataset.relevant_from is not None
+        for query in (query for queries in questions.values() for query in queries if graded):
+            query.relevant_from = dataset.relevant_from or 0.0
         if not bad_rows.count:
             skipped.write(b"\n")  # a blank line, which is no row: DVC warns of an output without a byte
         equals = equal_documents(corpus.fingerprints)
@@ -51,7 +55,7 @@ def main() -> None:
             dataset.split_shares.model_dump(),
             dataset.dev_queries,
             dataset.seed,
-            dataset.split_by,
+            "question" if dataset.split_by == "auto" and layout.scored else dataset.split_by,
             dataset.leak_similarity,
         )
         if dataset.shuffle_train_questions:
@@ -74,7 +78,8 @@ def main() -> None:
                     query.ignored = documents
             write_queries(queries_directory, split, queries)
             write_qrels(qrels_directory, split, queries)
-    found = counts | split_counts | leak_counts | trained_document_counts(splits) | text_counts
+    grades = judgment_counts(splits) if graded else {}
+    found = counts | split_counts | leak_counts | trained_document_counts(splits) | text_counts | grades
     json_files.write_json(paths.DATA_COUNTS, found)
     sizes = ", ".join(f"{len(queries)} {split}" for split, queries in splits.items())
     cli.say(f"convert: wrote {counts['documents']} documents to {paths.CORPUS}; questions: {sizes}")
@@ -83,6 +88,7 @@ def main() -> None:
         *about_files(found, layout.unread),
         *about_splits(found, leaks, dataset),
         *about_texts(found, dataset),
+        *about_judgments(found, dataset),
     ):
         cli.say(f"convert: {remark}")
 
@@ -149,6 +155,22 @@ def about_texts(found: dict[str, Any], dataset: Dataset) -> Iterator[str]:
             "each is left out of its question's rankings and negatives"
             if dataset.ignore_identical_text
             else "every system ranks such a document first; dataset.ignore_identical_text: true leaves it out"
+        )
+
+
+def about_judgments(found: dict[str, Any], dataset: Dataset) -> Iterator[str]:
+    """Yield what the judgments are, where they are graded, and how many questions have nothing to find."""
+    if "judgments" not in found:
+        return
+    yield (
+        f"{found['judgments']} judgments from {found['judgment_min']:g} to {found['judgment_max']:g}, of which "
+        f"{found['judgments_relevant']} are relevant (dataset.relevant_from: {dataset.relevant_from or 'above 0'})"
+    )
+    bare = ", ".join(f"{found[f'{split}_queries_without_relevant']} {split}" for split in ("train", "dev", "test"))
+    if any(found[f"{split}_queries_without_relevant"] for split in ("train", "dev", "test")):
+        yield (
+            f"some questions ({bare}) have no relevant document; recall and MRR count them as not found, and the "
+            "contrastive objective leaves them out"
         )
 
 

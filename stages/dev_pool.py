@@ -3,19 +3,18 @@
 import numpy as np
 
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.core import cli, files
 from embedtune.data.corpus import read_queries
 from embedtune.data.passages import open_passages
 from embedtune.evaluation.dev_pool import pool_documents
 from embedtune.models.vector_store import open_store
 from embedtune.retrieval.searcher import DenseSearcher, stored_vectors
-from stages.running import run
+from stages.running import run, stage_params
 
 
 def main() -> None:
     """Write data/dev_pool.npy: the numbers of the documents, ascending, int64."""
-    params = load_params()
+    params = stage_params()
     store, passages = open_store(paths.embeddings("base")), open_passages(paths.PASSAGES)
     queries = read_queries(paths.QUERIES, paths.QRELS, "dev")
     searcher = DenseSearcher(stored_vectors(store, {"dev": queries}), store.passages, passages)

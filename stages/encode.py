@@ -4,19 +4,19 @@ from embedtune.compute import distributed
 from embedtune.compute.chosen_once import chosen_once
 from embedtune.compute.device import DTYPES, encoding_precision, pick_device
 from embedtune.config import paths
-from embedtune.config.reading import load_params, value_text
+from embedtune.config.reading import value_text
 from embedtune.config.schema import Params
 from embedtune.core import cli
 from embedtune.core.run_folder import describe_run, description_file, run_name, write_description
 from embedtune.data.corpus import SPLITS, read_query_texts
 from embedtune.data.passages import open_passages
 from embedtune.models.encode_collection import encode_collection
-from stages.running import code_of, name_given, run
+from stages.running import code_of, name_given, run, stage_params
 
 
 def main() -> None:
     """Write data/embeddings/<name>."""
-    params = load_params()
+    params = stage_params()
     name = name_given()
     processes = distributed.processes_per_node("auto")
     if not distributed.is_launched() and processes > 1:
@@ -28,7 +28,7 @@ def main() -> None:
 
 def encode(params: Params, name: str) -> None:
     """Encode this process's part of the texts; an interrupted run goes on from what it last noted."""
-    device = pick_device()
+    device = pick_device(params.compute.device)
     inputs = [paths.model(name), paths.PASSAGES, paths.QUERIES, *code_of("encode")]
     parameters = {"encode": value_text(params, "encode")}
     description = distributed.broadcast_from_main(
@@ -59,4 +59,4 @@ def encode(params: Params, name: str) -> None:
 
 
 if __name__ == "__main__":
-    run(main, "encode", "segment", "model")
+    run(main, "encode", "segment", "model", "compute")

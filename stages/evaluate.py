@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.core import cli, json_files
 from embedtune.data.passages import open_passages
 from embedtune.evaluation.cut_widths import cut_means
@@ -14,12 +13,12 @@ from embedtune.models.vector_store import open_store
 from embedtune.retrieval.indexes import index_recall, open_index
 from embedtune.retrieval.searcher import DenseSearcher, stored_vectors
 from embedtune.retrieval.system import describe_dense
-from stages.running import name_given, run
+from stages.running import name_given, run, stage_params
 
 
 def main() -> None:
     """Write data/runs/<name>, metrics/<name>.json and metrics/plots/<name>."""
-    params = load_params()
+    params = stage_params()
     name = name_given()
     split, cutoffs, search = params.evaluate.split, sorted(set(params.evaluate.cutoffs)), params.evaluate.index_search
     queries = read_asked(paths.QUERIES, paths.QRELS, split)

@@ -3,16 +3,15 @@
 from pathlib import Path
 
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.config.schema import Params
 from embedtune.core import cli, json_files
 from embedtune.retrieval.system import SYSTEM, dense_part
-from stages.running import run
+from stages.running import run, stage_params
 
 
 def main() -> None:
     """Write metrics/forgetting.json: both models' measures and their difference; {} if there is nothing to measure."""
-    params = load_params()
+    params = stage_params()
     models = {role: model_of(name) for role, name in params.release.model_dump().items()}
     if not (paths.GENERAL_DATA / "corpus.jsonl").exists():
         nothing("no general data to measure on (general_data.source)")
@@ -50,7 +49,7 @@ def measure(params: Params, baseline: Path, system: Path) -> None:
     tokenizer, query_max_len = load_tokenizer(base), params.encode.query_max_len
     general = open_general_data(paths.GENERAL_DATA, tokenizer, read_settings(base), query_max_len)
     assert general is not None, "its corpus is there"
-    device = pick_device()
+    device = pick_device(params.compute.device)
     keep_freed_memory(device)
     scores, dtype = {}, encoding_dtype(params.encode.precision, device)
     for role, directory in (("baseline", baseline), ("system", system)):

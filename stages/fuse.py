@@ -3,7 +3,6 @@
 from typing import Any
 
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.config.schema import BM25
 from embedtune.core import cli, json_files
 from embedtune.data.corpus import Query
@@ -14,12 +13,12 @@ from embedtune.evaluation.per_query import read_slices
 from embedtune.retrieval.rankings import read_rankings
 from embedtune.retrieval.searcher import FusedSearcher, StoredSearcher
 from embedtune.retrieval.system import SYSTEM, describe_fused, fuse_of
-from stages.running import name_given, run
+from stages.running import name_given, run, stage_params
 
 
 def main() -> None:
     """Write data/runs/<fusion>, metrics/<fusion>.json and metrics/plots/<fusion>."""
-    params = load_params()
+    params = stage_params()
     name = name_given(params.fusions)
     fusion, depth, split = params.fusions[name], params.evaluate.depth, params.evaluate.split
     queries, ids = read_asked(paths.QUERIES, paths.QRELS, split), open_passages(paths.PASSAGES).document_ids

@@ -5,16 +5,15 @@ from embedtune.comparison.significance import Resampling
 from embedtune.comparison.words import caveat
 from embedtune.config import paths
 from embedtune.config.places import located_rules
-from embedtune.config.reading import load_params
 from embedtune.core import cli, json_files
 from embedtune.evaluation.per_query import read_scores, read_slices
 from embedtune.evaluation.results import PER_QUERY
-from stages.running import run
+from stages.running import run, stage_params
 
 
 def main() -> None:
     """Write metrics/gate.json."""
-    params = load_params()
+    params = stage_params()
     names = (params.release.system, params.release.baseline)
     system, baseline = (read_scores(paths.run(name) / PER_QUERY) for name in names)
     resampling = Resampling(params.compare.confidence, params.compare.resamples, params.compare.seed)

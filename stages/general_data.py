@@ -3,17 +3,16 @@
 from pathlib import Path
 
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.core import cli, files
 from embedtune.evaluation.write_general_data import write_general_data
 from embedtune.models.settings import check_length, read_settings
 from embedtune.models.tokenization import load_tokenizer
-from stages.running import run
+from stages.running import run, stage_params
 
 
 def main() -> None:
     """Write data/general_data; it holds only a note if general_data.source is none."""
-    params = load_params()
+    params = stage_params()
     base = paths.BASE
     with files.atomic_directory(paths.GENERAL_DATA) as target:
         if params.general_data.source == "none":

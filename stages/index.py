@@ -1,16 +1,15 @@
 """index: build a FAISS index of one model's passage embeddings (`python -m stages.index finetuned`)."""
 
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.core import cli, files
 from embedtune.models.vector_store import open_store
 from embedtune.retrieval.indexes import build_index
-from stages.running import name_given, run
+from stages.running import name_given, run, stage_params
 
 
 def main() -> None:
     """Write data/indexes/<name>."""
-    params = load_params()
+    params = stage_params()
     name = name_given()
     vectors = open_store(paths.embeddings(name)).passages
     directory = paths.index(name)

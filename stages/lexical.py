@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.config.schema import BM25
 from embedtune.core import cli, files, json_files
 from embedtune.data.corpus import read_corpus
@@ -12,12 +11,12 @@ from embedtune.evaluation.per_query import read_slices
 from embedtune.retrieval.bm25 import open_bm25, write_index
 from embedtune.retrieval.searcher import LexicalSearcher
 from embedtune.retrieval.system import DOCUMENTS, describe_lexical
-from stages.running import run
+from stages.running import run, stage_params
 
 
 def main() -> None:
     """Write data/lexical (the index), data/runs/bm25, metrics/bm25.json and metrics/plots/bm25."""
-    params = load_params()
+    params = stage_params()
     split, cutoffs = params.evaluate.split, sorted(set(params.evaluate.cutoffs))
     ids: list[str] = []
     with files.atomic_directory(paths.LEXICAL) as target:

@@ -1,82 +1,155 @@
-"""mine: choose each training question's positives and sample its negatives (`python -m stages.mine finetuned`)."""
+"""mine: choose each training question's positives and sample its negatives (`python -m stages.mine finetuned`).
+
+For an objective on scored pairs it chooses a passage of each judged document, and draws nothing.
+"""
 
 import functools
+from typing import Any
+
+import numpy as np
 
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.config.recipe import filled_mine
+from embedtune.config.schema import CONTRASTIVE, Params
 from embedtune.core import cli, files, json_files
-from embedtune.data.corpus import SPLITS, read_queries
-from embedtune.data.passages import open_passages, read_texts
+from embedtune.data.corpus import SPLITS, Query, read_queries
+from embedtune.data.passages import Passages, open_passages, read_texts
 from embedtune.mining.background import background_scores
+from embedtune.mining.judged_pairs import judged_pairs, pair_counts
 from embedtune.mining.mine import MiningData, MiningSettings, mine, used_passages
-from embedtune.mining.mined_rows import mined_rows, sample_text, sampled
+from embedtune.mining.mined_rows import mined_rows, pair_rows, pair_sample_text, sample_text, sampled
 from embedtune.mining.mining_counts import held_out_counts, mining_counts, score_gaps, shortages
-from embedtune.mining.positives import Rerank, passage_scorer
+from embedtune.mining.positives import PassageScorer, Rerank, passage_scorer
 from embedtune.models.vector_store import open_store
-from embedtune.retrieval.dense import rank_documents
+from embedtune.retrieval.dense import Vectors, rank_documents
 from embedtune.retrieval.rankings import without_ignored
-from stages.running import in_words, name_given, run
+from stages.running import in_words, name_given, run, stage_params
 
 
 def main() -> None:
-    """Write data/mined/<round>.jsonl, a readable sample of it, metrics/mining/<round>.json and a plot of score gaps."""
-    params = load_params()
+    """Write data/mined/<round>.jsonl, a readable sample of it, metrics/mining/<round>.json and a plot."""
+    params = stage_params()
     name = name_given(params.rounds)
-    corpus, store = paths.CORPUS, open_store(paths.embeddings(params.rounds[name].start))
-    recipe = MiningSettings(**filled_mine(params).model_dump(exclude={"positive_passage"}))
+    store = open_store(paths.embeddings(params.rounds[name].start))
     passages = open_passages(paths.PASSAGES)
     splits = {split: read_queries(paths.QUERIES, paths.QRELS, split) for split in SPLITS}
     queries = splits.pop("train")
-    query_vectors, passage_vectors = store.queries("train"), store.passages
+    if params.train.objective == CONTRASTIVE:
+        mine_rows(params, name, queries, splits, store.queries("train"), store.passages, passages)
+    else:
+        write_pairs(params, name, queries, store.queries("train"), store.passages, passages)
+
+
+def mine_rows(
+    params: Params,
+    name: str,
+    queries: list[Query],
+    others: dict[str, list[Query]],
+    query_vectors: Vectors,
+    passage_vectors: Vectors,
+    passages: Passages,
+) -> None:
+    """Write the rows of the training `queries` with positives and negatives; `others` are dev's and test's."""
+    recipe = MiningSettings(**filled_mine(params).model_dump(exclude={"positive_passage"}))
+    having = [number for number, query in enumerate(queries) if query.relevant()]
+    without = len(queries) - len(having)
+    if without:
+        queries, query_vectors = [queries[number] for number in having], query_vectors[having]
+        cli.say(f"mine: {without} questions have no relevant document and are left out")
     rankings = without_ignored(
         queries,
         passages.document_ids,
         recipe.depth,
         lambda depth: rank_documents(query_vectors, passage_vectors, passages.document, passages.document_ids, depth),
     )
-    number_of = {document_id: number for number, document_id in enumerate(passages.document_ids)}
     background = background_scores(query_vectors, passage_vectors)
-    pool = MiningData(queries, rankings, query_vectors, passage_vectors, passages, number_of, background)
-    rerank = None
-    if params.mine.positive_passage == "reranker":
-        rerank = reranker(params.reranker.max_len, params.reranker.batch_size)
-    score = passage_scorer(
-        params.mine.positive_passage,
-        queries,
-        query_vectors,
-        passage_vectors,
-        background,
-        passages,
-        corpus,
-        rerank,
-        params.lexical.tokenizer,
-    )
-    mined = list(mine(pool, score, recipe))
+    pool = MiningData(queries, rankings, query_vectors, passage_vectors, passages, _numbers(passages), background)
+    mined = list(mine(pool, scorer(params, queries, query_vectors, passage_vectors, passages, judged=False), recipe))
     numbers = used_passages(mined)
-    texts = dict(zip(numbers.tolist(), read_texts(corpus, passages, numbers), strict=True))
-    counts = mining_counts(pool, mined, recipe) | held_out_counts(pool, mined, splits)
+    texts = dict(zip(numbers.tolist(), read_texts(paths.CORPUS, passages, numbers), strict=True))
+    counts = mining_counts(pool, mined, recipe) | held_out_counts(pool, mined, others)
+    if without:
+        counts["questions_without_relevant"] = without
     target = paths.mined(name)
-    json_files.write_json_lines(target, mined_rows(pool, mined, texts))
-    with files.atomic_file(paths.mined_sample(name)) as partial:
-        partial.write_text(sample_text(mined_rows(pool, sampled(mined), texts)), encoding="utf-8")
-    with files.atomic_file(paths.mining_plot(name)) as partial:
-        score_gaps(mined).to_csv(partial, index=False)
+    json_files.write_json_lines(target, mined_rows(pool, mined, texts, having))
+    write_texts(name, sample_text(mined_rows(pool, sampled(mined), texts, having)), score_gaps(mined))
     json_files.write_json(paths.mining_metrics(name), counts)
     for shortage in shortages(counts):
         cli.say(f"mine: WARNING: {in_words(shortage, 'mine')}")
     cli.say(f"mine: wrote {counts['questions']} questions with {counts['negatives']} negatives to {target}")
 
 
-def reranker(max_len: int, batch_size: int) -> Rerank:
-    """The scoring function of the cross-encoder. Only this needs torch, which takes seconds to import."""
+def write_pairs(
+    params: Params,
+    name: str,
+    queries: list[Query],
+    query_vectors: Vectors,
+    passage_vectors: Vectors,
+    passages: Passages,
+) -> None:
+    """Write a row for each judged document of the training `queries`."""
+    score = scorer(params, queries, query_vectors, passage_vectors, passages, judged=True)
+    pairs = list(judged_pairs(queries, query_vectors, passage_vectors, passages, _numbers(passages), score))
+    numbers = np.unique([pair.passage for pair in pairs])
+    texts = dict(zip(numbers.tolist(), read_texts(paths.CORPUS, passages, numbers), strict=True))
+    json_files.write_json_lines(paths.mined(name), pair_rows(pairs, texts))
+    write_texts(name, pair_sample_text(pair_rows(sampled(pairs), texts)), score_gaps([]))
+    counts = pair_counts(pairs)
+    json_files.write_json(paths.mining_metrics(name), counts)
+    cli.say(f"mine: wrote {counts['pairs']} pairs of {counts['questions']} questions to {paths.mined(name)}")
+
+
+def write_texts(name: str, sample: str, plot: Any) -> None:
+    """Write the readable sample and the plot, a table."""
+    with files.atomic_file(paths.mined_sample(name)) as partial:
+        partial.write_text(sample, encoding="utf-8")
+    with files.atomic_file(paths.mining_plot(name)) as partial:
+        plot.to_csv(partial, index=False)
+
+
+def scorer(
+    params: Params,
+    queries: list[Query],
+    query_vectors: Vectors,
+    passage_vectors: Vectors,
+    passages: Passages,
+    judged: bool,
+) -> PassageScorer:
+    """What chooses the passage of a document, as mine.positive_passage says."""
+    rerank = None
+    if params.mine.positive_passage == "reranker":
+        rerank = reranker(params.compute.device, params.reranker.max_len, params.reranker.batch_size)
+    return passage_scorer(
+        params.mine.positive_passage,
+        queries,
+        query_vectors,
+        passage_vectors,
+        background_scores(query_vectors, passage_vectors),
+        passages,
+        paths.CORPUS,
+        rerank,
+        params.lexical.tokenizer,
+        judged,
+    )
+
+
+def _numbers(passages: Passages) -> dict[str, int]:
+    """Document id -> document number."""
+    return {document_id: number for number, document_id in enumerate(passages.document_ids)}
+
+
+def reranker(wanted: str, max_len: int, batch_size: int) -> Rerank:
+    """The scoring function of the cross-encoder on the device `wanted`.
+
+    Only this needs torch, which takes seconds to import.
+    """
     from embedtune.compute.device import half_on_gpu, pick_device
     from embedtune.models.cross_encoder import CrossEncoder
 
-    device = pick_device()
+    device = pick_device(wanted)
     cross_encoder = CrossEncoder(paths.RERANKER, device, half_on_gpu(device))
     return functools.partial(cross_encoder.scores, max_len=max_len, batch_size=batch_size)
 
 
 if __name__ == "__main__":
-    run(main, "mine", "reranker", "encode", "lexical")
+    run(main, "mine", "train", "reranker", "encode", "lexical", "compute")

@@ -3,7 +3,6 @@
 from embedtune.compute.device import pick_device
 from embedtune.compute.memory import keep_freed_memory
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.config.schema import BASE
 from embedtune.core import cli, files, json_files
 from embedtune.core.errors import EmbedTuneError
@@ -16,12 +15,12 @@ from embedtune.models.settings import read_settings
 from embedtune.models.tokenization import load_tokenizer
 from embedtune.models.vector_store import open_store
 from embedtune.training.mixture import sweep
-from stages.running import name_given, run
+from stages.running import name_given, run, stage_params
 
 
 def main() -> None:
     """Write models/<mixture>, metrics/training/<mixture>.json and the table of the weights tried."""
-    params = load_params()
+    params = stage_params()
     name = name_given(params.mixtures)
     asked = params.mixtures[name]
     base, tuned = paths.BASE, paths.model(asked.model)
@@ -37,7 +36,7 @@ def main() -> None:
             "`dev_queries` and `split_shares`.dev"
         )
     general = open_general_data(paths.GENERAL_DATA, tokenizer, settings, query_max_len)
-    device = pick_device()
+    device = pick_device(params.compute.device)
     keep_freed_memory(device)
     mixture = Mixture(base, tuned, device)
     metric = params.train.metric_for_best_model
@@ -55,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, "encode", "train", "dataset")
+    run(main, "encode", "train", "dataset", "compute")

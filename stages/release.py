@@ -9,15 +9,15 @@ from embedtune.comparison.card import Facts, Results, card
 from embedtune.comparison.choice import sentence
 from embedtune.comparison.release import file_hashes, name_base_of_adapter, training_history, write_release
 from embedtune.comparison.words import findings
+from embedtune.compute.device import pick_device
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.config.schema import BASE, Params
 from embedtune.core import cli, files, json_files
 from embedtune.core.errors import EmbedTuneError
 from embedtune.models.settings import read_settings
 from embedtune.models.trial import try_in_sentence_transformers
 from embedtune.retrieval.system import SYSTEM, check_parts, dense_part
-from stages.running import run
+from stages.running import run, stage_params
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     metrics/release.json has a hash of each of these files, by which `embedtune publish` knows them. Raises
     EmbedTuneError if the model is not the one that was measured.
     """
-    params = load_params()
+    params = stage_params()
     choice, comparison = json_files.read_json(paths.CHOICE), json_files.read_json(paths.COMPARISON)
     system, baseline, chosen = params.release.system, params.release.baseline, choice["chosen"]
     gains = comparison["pairs"][f"{system}_over_{baseline}"]
@@ -50,15 +50,18 @@ def main() -> None:
         write_release(model, target, text, beside)
         if model:
             name_base_of_adapter(target, *base_of_adapter(params, model.name))
-            try_release(target)
+            try_release(target, params.compute.device)
     json_files.write_json(paths.RELEASED, {"system": chosen, "files": file_hashes(paths.RELEASE)})
     cli.say(f"release: wrote {paths.RELEASE} ({chosen}); `embedtune publish NAME/REPOSITORY` pushes it to a hub")
 
 
-def try_release(target: Path) -> None:
-    """Load the directory as its users will. Raises EmbedTuneError where sentence-transformers gives other vectors."""
+def try_release(target: Path, wanted: str) -> None:
+    """Load the directory as its users will, on the device `wanted`.
+
+    Raises EmbedTuneError where sentence-transformers gives other vectors.
+    """
     try:
-        try_in_sentence_transformers(target)
+        try_in_sentence_transformers(target, pick_device(wanted))
     except EmbedTuneError as error:
         raise EmbedTuneError(f"{paths.RELEASE} is not written: {error}") from error
 

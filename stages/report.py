@@ -26,19 +26,18 @@ from embedtune.comparison.words import with_signs
 from embedtune.compute.costs import cost_of
 from embedtune.config import paths
 from embedtune.config.places import located_rules
-from embedtune.config.reading import load_params
 from embedtune.config.schema import BM25, Params, embedding_models
 from embedtune.core import cli, files, json_files
 from embedtune.data.corpus import read_queries
 from embedtune.data.passages import open_passages
 from embedtune.evaluation.per_query import read_scores, shown_measure
 from embedtune.evaluation.results import PER_QUERY, RUN
-from stages.running import run
+from stages.running import run, stage_params
 
 
 def main() -> None:
     """Write metrics/report.html, metrics/report.md and metrics/summary.json, and print what was found."""
-    params = load_params()
+    params = stage_params()
     verdict, counts = json_files.read_json(paths.VERDICT), json_files.read_json(paths.DATA_COUNTS)
     comparison, split = json_files.read_json(paths.COMPARISON), params.evaluate.split
     stopped = located_rules(failures(verdict))

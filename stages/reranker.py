@@ -4,12 +4,11 @@ import shutil
 from pathlib import Path
 
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.core import cli, files, json_files
 from embedtune.core.errors import ParameterError
 from embedtune.data.hub.choosing import choose_model_files
 from embedtune.data.hub.fetch import fetch_files
-from stages.running import run
+from stages.running import run, stage_params
 
 
 def main() -> None:
@@ -17,7 +16,7 @@ def main() -> None:
 
     The directory holds only a note if mine.positive_passage is not reranker.
     """
-    params = load_params()
+    params = stage_params()
     came_from = {"name": "none"}
     with files.atomic_directory(paths.RERANKER) as target:
         if params.mine.positive_passage != "reranker":

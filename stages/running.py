@@ -1,13 +1,17 @@
 """What all stages share: error messages that name keys of params.yaml, a stage's argument, and its code files."""
 
+import re
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 import yaml
 
+from embedtune.compute.visible_devices import see_only
 from embedtune.config import paths
 from embedtune.config.places import in_words_of_params
+from embedtune.config.reading import load_params
+from embedtune.config.schema import Params
 from embedtune.core import cli
 from embedtune.core.errors import EmbedTuneError
 
@@ -28,7 +32,16 @@ def run(main: Callable[[], None], *sections: str) -> None:
             text = text.replace(words, in_words_of_dvc)
         return text
 
+    called = "@".join([Path(sys.argv[0]).stem, *(name.rpartition("@")[2] for name in sys.argv[1:])])
+    cli.log_to(paths.stage_log(re.sub(r"[^\w@.-]", "_", called)))
     cli.run(main, explain, AGAIN)
+
+
+def stage_params() -> Params:
+    """The parameters of params.yaml; from here on the process sees the GPUs of compute.device alone."""
+    params = load_params()
+    see_only(params.compute.device)
+    return params
 
 
 def in_words(text: str, *sections: str) -> str:

@@ -3,19 +3,18 @@
 from typing import Any
 
 from embedtune.config import paths
-from embedtune.config.reading import load_params
 from embedtune.core import cli, files
 from embedtune.data.segment import write_passages
 from embedtune.models.settings import check_length, read_settings
 from embedtune.models.tokenization import frame, load_tokenizer
-from stages.running import run
+from stages.running import run, stage_params
 
 WORTH_SAYING = 0.05  # a share of the room
 
 
 def main() -> None:
     """Write data/passages."""
-    params = load_params()
+    params = stage_params()
     base = paths.BASE
     settings = read_settings(base)
     check_length("segment.max_tokens", params.segment.max_tokens, settings)

@@ -3,6 +3,7 @@
 import functools
 import shutil
 from pathlib import Path
+from typing import Any
 
 from embedtune.compute import distributed
 from embedtune.compute.chosen_once import chosen_once
@@ -10,7 +11,7 @@ from embedtune.compute.costs import write_cost
 from embedtune.compute.device import pick_device, training_precision
 from embedtune.compute.memory import keep_freed_memory
 from embedtune.config import paths
-from embedtune.config.reading import load_params, value_text
+from embedtune.config.reading import value_text
 from embedtune.config.recipe import (
     PRETRAINED,
     FilledTrain,
@@ -21,7 +22,7 @@ from embedtune.config.recipe import (
     train_settings,
     with_temperature,
 )
-from embedtune.config.schema import BASE, Params
+from embedtune.config.schema import BASE, CONTRASTIVE, Params
 from embedtune.core import cli, files
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.run_folder import describe_run, run_name, write_description
@@ -36,19 +37,21 @@ from embedtune.training import checkpoints
 from embedtune.training.evaluation_budget import Budget, evaluation_budget
 from embedtune.training.fine_tune import CUTOFF, fine_tune, schedule_of, write_tuned
 from embedtune.training.objectives.contrastive import Contrastive
+from embedtune.training.objectives.objective import Objective
+from embedtune.training.objectives.scored_pairs import ScoredPairs, start_of
 from embedtune.training.options import Adapter, Batching, Evaluating, Optimizer, Saving, from_section
 from embedtune.training.outcome import warnings
 from embedtune.training.records import cost, summary, write_records
 from embedtune.training.temperature import far_from_fitted, temperature_of
 from embedtune.training.training_data import TrainingSet, read_training_set
-from stages.running import code_of, in_words, name_given, run
+from stages.running import code_of, in_words, name_given, run, stage_params
 
 DEV = [paths.QUERIES / "dev.jsonl", paths.QRELS / "dev.tsv", paths.DEV_POOL, paths.embeddings(BASE) / STORE]
 
 
 def main() -> None:
     """Write models/<round>, metrics/training/<round>.json and the loss curve."""
-    params = load_params()
+    params = stage_params()
     name = name_given(params.rounds)
     base = paths.model(params.rounds[name].start)
     processes = distributed.processes_per_node(params.train.nproc_per_node)
@@ -61,7 +64,7 @@ def main() -> None:
 
 def train(params: Params, name: str, base: Path) -> None:
     """Train together with the other processes, if any; the main process writes the outputs."""
-    device = pick_device()
+    device = pick_device(params.compute.device)
     keep_freed_memory(device)
     rows = read_mined(paths.mined(name))
     settings, doubts = used_settings(params, rows, base)
@@ -82,7 +85,7 @@ def train(params: Params, name: str, base: Path) -> None:
         fine_tune,
         base,
         training_set,
-        from_section(Contrastive, params.train, **values),
+        objective_of(params, values, rows),
         run=scratch,
         tensorboard=tensorboard,
         adapter=from_section(Adapter, params.train, **values),
@@ -93,9 +96,10 @@ def train(params: Params, name: str, base: Path) -> None:
         dev=dev,
         evaluate_only_after=budget.steps if budget else None,
         logging_steps=params.train.logging_steps,
+        device=device,
     )
     cli.say_once(
-        f"train: {len(training_set)} questions on {distributed.world_size()} x {device.type} in {precision}; "
+        f"train: {len(training_set)} {rows_are(params)} on {distributed.world_size()} x {device.type} in {precision}; "
         f"TensorBoard: {tensorboard}"
     )
     for sentence in told(settings):
@@ -116,9 +120,10 @@ def train(params: Params, name: str, base: Path) -> None:
     doubts += (in_words(doubt, "train") for doubt in found)
     settings["precision"] = Setting(precision, "params.yaml" if params.train.precision != "auto" else "this machine")
     used = [{"key": key, **setting._asdict()} for key, setting in settings.items()]  # as a list no columns of DVC's
-    figures = summary(trained, len(training_set), metric) | figures | {"warnings": doubts, "settings": used}
+    said = {"warnings": doubts, "settings": used}
+    told_of = summary(trained, len(training_set), metric, rows_are(params)) | figures | said
     places = {"curve": paths.training_plot(name), "steps": paths.training_steps(name)}
-    write_records(trained, figures, summary_file=paths.training_metrics(name), **places)
+    write_records(trained, told_of, summary_file=paths.training_metrics(name), **places)
     costs = cost(trained, device, precision, sequences_per_question=values["train_group_size"] + 1)
     write_cost(paths.training_cost(name), costs, paths.training_metrics(name))
     cli.say(f"train: wrote {paths.model(name)} after {trained.record.step} steps in {trained.record.seconds:.0f} s")
@@ -132,12 +137,28 @@ def used_settings(params: Params, rows: list[MinedRow], base: Path) -> tuple[dic
     """The values that the training uses, with a temperature fitted to the base model; warnings about written ones."""
     normalize = read_settings(base).normalize
     settings = train_settings(params, len(rows), normalize)
-    if not normalize or recipe_name(params) != PRETRAINED:
+    if not normalize or recipe_name(params) != PRETRAINED or params.train.objective != CONTRASTIVE:
         return settings, []
     store, passages = open_store(paths.embeddings(BASE)), open_passages(paths.PASSAGES)
     fitted = temperature_of(rows, store.queries("train"), store.passages, passages.document, params.train.seed)
     doubts = [in_words(doubt, "train") for doubt in far_from_fitted(settings["temperature"].value, fitted)]
     return with_temperature(settings, fitted), doubts
+
+
+def rows_are(params: Params) -> str:
+    """What a training row is."""
+    return "questions" if params.train.objective == CONTRASTIVE else "pairs"
+
+
+def objective_of(params: Params, values: dict[str, Any], rows: list[MinedRow]) -> Objective:
+    """The objective that train.objective names; a scale that it learns is fitted to the base model's cosines."""
+    if params.train.objective == CONTRASTIVE:
+        return from_section(Contrastive, params.train, **values)
+    scale, bias = 1.0, 0.0
+    if params.train.learn_scale or params.train.objective == "bixse":
+        scale, bias = start_of(rows, params.train.objective, values["temperature"])
+        cli.say_once(f"train: begins with {scale:.3g} * cosine {bias:+.3g}, fitted to the cosines of the pairs")
+    return from_section(ScoredPairs, params.train, **values, scale=scale, bias=bias)
 
 
 def budget_of(
@@ -206,4 +227,4 @@ def describe(params: Params, name: str, base: Path, derived: str) -> str:
 
 
 if __name__ == "__main__":
-    run(main, "train", "mine", "segment", "model", "dataset")
+    run(main, "train", "mine", "segment", "model", "dataset", "compute")

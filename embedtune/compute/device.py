@@ -15,11 +15,20 @@ FASTER = 1.3  # bf16 is chosen where it multiplies so many times as fast as fp32
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}  # by their names in params.yaml
 
 
-def pick_device() -> torch.device:
-    """The CUDA GPU of this process (torchrun's LOCAL_RANK, or the first one), else Apple's GPU, else the CPU."""
-    if torch.cuda.is_available():
+def pick_device(wanted: str = "auto") -> torch.device:
+    """The device that computes: auto, cpu, cuda, cuda:N or mps, as `see_only` reads it.
+
+    auto is the CUDA GPU of this process (torchrun's LOCAL_RANK, or the first one), else Apple's GPU, else the CPU; cuda
+    is that GPU, and cuda:N the only one in sight. Raises ParameterError for a device that is not there.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    has_mps, kind = torch.backends.mps.is_available(), wanted.partition(":")[0]
+    if (kind == "cuda" and not gpus) or (kind == "mps" and not has_mps):
+        there = ["cpu", *(["cuda"] if gpus else []), *(["mps"] if has_mps else [])]
+        raise ParameterError("device", f"{wanted} is not in sight; there is {', '.join(there)}; auto takes the best")
+    if kind == "cuda" or (kind == "auto" and gpus):
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    return torch.device("mps" if kind == "mps" or (kind == "auto" and has_mps) else "cpu")
 
 
 def encoding_dtype(precision: str, device: torch.device) -> torch.dtype:
@@ -43,8 +52,13 @@ def half_on_gpu(device: torch.device) -> torch.dtype:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch could not get memory: a GPU's, or on a CPU what the system gives this process (`ulimit -v`)."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    """Whether torch could not get memory: a GPU's, or on a CPU what the system gives this process (`ulimit -v`).
+
+    On a CPU torch's own allocator says so; oneDNN, which multiplies matrices, says that it "could not create"
+    something.
+    """
+    words = ("DefaultCPUAllocator", "could not create a primitive", "could not create a memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(part in str(error) for part in words)
 
 
 def mixed_precision(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:

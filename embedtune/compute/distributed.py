@@ -33,9 +33,9 @@ TIMEOUT = datetime.timedelta(hours=2)  # the longest wait for another process, w
 def processes_per_node(wanted: int | str) -> int:
     """The number of processes to launch on this machine: `wanted`, or for "auto" one per GPU (1 without a GPU).
 
-    Raises ParameterError when `wanted` is more than the GPUs of the machine or, without a GPU, than its processors.
+    Raises ParameterError when `wanted` is more than the GPUs in sight or, without a GPU, than the machine's processors.
     """
-    gpus = torch.cuda.device_count()
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     most, what = (gpus, "GPUs in sight") if gpus else (processor_count(), "processors of this machine")
     if wanted != "auto" and int(wanted) > most:
         raise ParameterError("nproc_per_node", f"expected auto or at most {most}, the {what}, got {wanted}")

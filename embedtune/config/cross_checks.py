@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from embedtune.config.schema import BASE, BESIDE, RESERVED, GateRule, Params, embedding_models
+from embedtune.config.schema import BASE, BESIDE, CONTRASTIVE, RESERVED, GateRule, Params, embedding_models
 from embedtune.config.types import MOST_RESAMPLES, RESAMPLES_BEYOND
 from embedtune.core.errors import Problems
 from embedtune.evaluation.slice_names import BOUNDS, group_names
@@ -51,6 +51,19 @@ def check_together(params: Params, path: Path, problems: Problems) -> None:
 def _check_training(params: Params, refuse: Callable[[str, str], None]) -> None:
     """Refuse trainings that nothing can come of, and settings that wait for what never happens."""
     train, negatives = params.train, params.mine.negatives
+    if isinstance(train.early_stopping_patience, int) and train.eval_strategy == "no":
+        refuse(
+            "train.early_stopping_patience",
+            f"{train.early_stopping_patience} counts evaluations, and train.eval_strategy is no; write epoch or steps "
+            "there, or never here",
+        )
+    if params.dataset.format == "scored" and params.dataset.relevant_from and params.dataset.relevant_from > 1:
+        refuse("dataset.relevant_from", f"expected at most 1, the highest rel, got {params.dataset.relevant_from:g}")
+    if train.objective != CONTRASTIVE:
+        _check_scored(params, refuse)
+        return
+    if train.learn_scale:
+        refuse("train.learn_scale", "true is for train.objective: weighted_mse; write false")
     group = min(2, negatives + 1) if train.train_group_size is None else train.train_group_size
     if group - 1 > negatives:
         refuse(
@@ -72,12 +85,19 @@ def _check_training(params: Params, refuse: Callable[[str, str], None]) -> None:
                 "1 with groups of 1 passage leaves nothing to tell a positive from, and trains nothing; raise it, or "
                 "train.train_group_size (and mine.negatives)",
             )
-    if isinstance(train.early_stopping_patience, int) and train.eval_strategy == "no":
+
+
+def _check_scored(params: Params, refuse: Callable[[str, str], None]) -> None:
+    """Refuse what an objective on scored pairs does not use, and would ignore without a word."""
+    train = params.train
+    if train.train_group_size not in (None, 1):
         refuse(
-            "train.early_stopping_patience",
-            f"{train.early_stopping_patience} counts evaluations, and train.eval_strategy is no; write epoch or steps "
-            "there, or never here",
+            "train.train_group_size", f"expected 1 or null with train.objective: {train.objective}, which learns pairs"
         )
+    if train.distillation:
+        refuse("train.distillation", "true is for train.objective: contrastive; write false")
+    if train.learn_scale and train.objective != "weighted_mse":
+        refuse("train.learn_scale", f"true is for train.objective: weighted_mse, got {train.objective}; write false")
 
 
 def _check_systems(params: Params, refuse: Callable[[str, str], None]) -> None:
@@ -118,7 +138,10 @@ def _check_systems(params: Params, refuse: Callable[[str, str], None]) -> None:
 
 
 def _check_measure(key: str, measure: str, params: Params, refuse: Callable[[str, str], None]) -> None:
-    measures = [f"{kind}@{cutoff}" for cutoff in params.evaluate.cutoffs for kind in ("recall", "ndcg", "mrr")]
+    scored = params.dataset.format == "scored" and params.dataset.source != "mldr"
+    graded = scored or params.dataset.relevant_from is not None
+    kinds = ["recall", "ndcg", "mrr", *(["judged_ndcg"] if graded else [])]
+    measures = [f"{kind}@{cutoff}" for cutoff in params.evaluate.cutoffs for kind in kinds]
     if measure not in measures:
         refuse(key, f"evaluate.cutoffs gives no measure {measure}, but {', '.join(measures)}")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedtune.config.recipe import FROM_SCRATCH, FilledTrain, recipe_name
-from embedtune.config.schema import Params
+from embedtune.config.schema import CONTRASTIVE, Params
 from embedtune.core.errors import Problems
 
 HIGHEST_LEARNING_RATE = 1e-4  # for all weights of a pretrained model; more than this has harmed every one tried
@@ -19,8 +19,10 @@ FEW_DEV = 50  # dev questions
 class Facts:
     """What the parameters are checked against.
 
-    The numbers of questions of train, dev and the evaluated split, and of passages; `scored`: whether every training
-    question has a teacher's scores; `dimension` and `max_tokens` of the base model.
+    The numbers of training rows (questions, or scored pairs where the objective takes these), of questions of dev and
+    the evaluated split, and of passages; `scored`: whether every training question has a teacher's scores; `judged`:
+    whether all judgments are from 0 to 1; `normalize`: whether the model's vectors have length 1; `dimension` and
+    `max_tokens` of the base model.
     """
 
     train: int
@@ -28,6 +30,8 @@ class Facts:
     evaluated: int
     passages: int
     scored: bool
+    judged: bool
+    normalize: bool
     dimension: int
     max_tokens: int
 
@@ -42,13 +46,22 @@ def refuse_what_cannot_work(params: Params, values: FilledTrain, facts: Facts, p
         problems.add(f"{path}: {key}", what)
 
     train = params.train
-    batch = values.per_device_train_batch_size
+    batch, rows = values.per_device_train_batch_size, "questions" if train.objective == CONTRASTIVE else "pairs"
     if batch > facts.train and (train.dataloader_drop_last or not facts.train):
         refuse(
             "train.per_device_train_batch_size",
-            f"{batch} is more than the {facts.train} training questions; lower it, write null, or "
+            f"{batch} is more than the {facts.train} training {rows}; lower it, write null, or "
             "write train.dataloader_drop_last: false",
         )
+    if train.objective != CONTRASTIVE and not facts.judged:
+        refuse("train.objective", f"{train.objective} takes judgments from 0 to 1, and the data set has others")
+    if train.objective != CONTRASTIVE and not facts.normalize:
+        refuse(
+            "model.normalize",
+            f"train.objective: {train.objective} learns cosines, and so takes true; null is the model's",
+        )
+    if train.objective == CONTRASTIVE and not facts.train:
+        refuse("train.objective", "contrastive needs relevant documents, and no training question has one")
     _refuse_lengths(values, facts, refuse)
     too_wide = [size for size in train.matryoshka_dims if size > facts.dimension]
     if too_wide:

@@ -112,3 +112,8 @@ def training_cost(name: str) -> Path:
 def training_steps(name: str) -> Path:
     """Every log line and dev evaluation of a training round."""
     return LOGS / "training" / f"{name}_steps.jsonl"
+
+
+def stage_log(stage: str) -> Path:
+    """What a stage said when it ran last; `stage` is DVC's name of it, such as train@finetuned."""
+    return LOGS / f"{stage}.log"

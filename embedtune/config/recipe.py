@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from embedtune.config.schema import Mine, Params
+from embedtune.config.schema import CONTRASTIVE, Mine, Params
 
 PRETRAINED, FROM_SCRATCH = "pretrained", "from_scratch"
 BATCH, STEPS, MOST_EPOCHS, EVALUATIONS = 32, 100, 4, 4  # of `pretrained`: wanted, the epochs at most
@@ -136,12 +136,19 @@ def _pretrained(params: Params, questions: int, normalize: bool) -> dict[str, An
         "learning_rate": 2e-5 if written.method == "full" else 1e-4,
         "num_train_epochs": epochs,
         "per_device_train_batch_size": batch,
-        "temperature": None if normalize else 1.0,  # inner products that are no cosines have a scale of their own
+        "temperature": _temperature(params, normalize),  # inner products that are no cosines have a scale of their own
         "warmup_ratio": 0.1,
         "eval_steps": max(1, math.ceil(epochs * epoch_steps / EVALUATIONS)),
         "early_stopping_patience": 2,
         "attention_dropout": 0.0,  # with it, no fused kernel and four times the memory
     }
+
+
+def _temperature(params: Params, normalize: bool) -> float | None:
+    """None: to be fitted to the base model. Objectives on scored pairs are scaled as their authors did."""
+    if params.train.objective != CONTRASTIVE:
+        return 0.05
+    return None if normalize else 1.0
 
 
 def _batch_size(questions: int) -> int:
@@ -154,7 +161,7 @@ def _batch_size(questions: int) -> int:
 
 def _lengths_and_group(params: Params) -> dict[str, Any]:
     return {
-        "train_group_size": min(2, params.mine.negatives + 1),
+        "train_group_size": min(2, params.mine.negatives + 1) if params.train.objective == CONTRASTIVE else 1,
         "query_max_len": params.encode.query_max_len,
         "passage_max_len": params.segment.max_tokens,
     }

@@ -57,12 +57,13 @@ class SampleSize(_Section):
     train_queries: SampleCount
     dev_queries: SampleCount
     test_queries: SampleCount
+    rows: SampleCount
 
 
 class Dataset(_Section):
     source: Literal["sample", "mldr", "local"]
     path: Text
-    format: Literal["mldr", "beir", "triplets", "pairs"]
+    format: Literal["mldr", "beir", "triplets", "pairs", "scored"]
     split_by: Literal["auto", "document", "question"]
     split_shares: SplitShares
     dev_queries: WholeNumber
@@ -70,6 +71,8 @@ class Dataset(_Section):
     language: Literal["ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "pt", "ru", "th", "zh"]
     revision: Text
     on_bad_row: Literal["fail", "skip"]
+    relevant_from: Annotated[Positive | None, Expected("a number above 0, such as 0.5, or null for all above 0")]
+    repeated: Literal["fail", "mean", "last"]
     remove_leaks: TrueOrFalse
     leak_similarity: AboveZeroToOne
     judge_equal_documents_alike: TrueOrFalse
@@ -163,6 +166,7 @@ class DevPool(_Section):
     seed: Seed
 
 
+CONTRASTIVE = "contrastive"
 Strategy = Literal["no", "epoch", "steps"]
 Processes = Annotated[Literal["auto"] | Count, Expected("auto (every GPU), or a whole number of 1 or more")]
 
@@ -189,6 +193,8 @@ class Train(_Section):
     negatives: Literal["group", "in_batch", "cross_device"]
     mask_false_negatives: TrueOrFalse
     false_negative_margin: Annotated[NotNegative | None, Expected("a number of 0 or more, or null")]
+    objective: Literal["contrastive", "weighted_mse", "cosent", "bixse"]
+    learn_scale: TrueOrFalse
     distillation: TrueOrFalse
     teacher_temperature: Positive
     matryoshka_dims: Annotated[list[Count], Expected("a list of sizes such as [64, 256], [] for the whole alone")]
@@ -350,6 +356,12 @@ Mixtures = Annotated[
 ]
 
 
+class Compute(_Section):
+    device: Annotated[
+        str, Field(pattern="^(auto|cpu|cuda|cuda:[0-9]{1,3}|mps)$"), Expected("auto, cpu, cuda, cuda:N or mps")
+    ]
+
+
 class Params(_Section):
     """params.yaml as typed values: one attribute per section."""
 
@@ -374,6 +386,7 @@ class Params(_Section):
     gate: Gate
     calibrate: Calibrate
     general_data: GeneralData
+    compute: Compute
 
 
 def embedding_models(rounds: Mapping[str, Round], mixtures: Mapping[str, Mixture]) -> list[str]:

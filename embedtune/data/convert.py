@@ -123,7 +123,7 @@ def convert(layout: Layout, corpus: CorpusWriter, bad_rows: BadRows) -> tuple[di
     for split in (split for split in SPLITS if split in layout.splits):
         by_id: dict[str, Query] = {}
         for question in bar(layout.splits[split](), unit=" questions", desc=f"convert {split}"):
-            merged += _take(question, by_id, corpus, bad_rows)
+            merged += _take(question, by_id, corpus, bad_rows, needs_relevant=not layout.scored)
         questions[split] = list(by_id.values())
     bad_rows.raise_if_fatal()
     empty = [split for split, queries in questions.items() if not queries]
@@ -151,7 +151,9 @@ def convert(layout: Layout, corpus: CorpusWriter, bad_rows: BadRows) -> tuple[di
     return questions, counts
 
 
-def _take(row: Row, by_id: dict[str, Query], corpus: CorpusWriter, bad_rows: BadRows) -> bool:
+def _take(
+    row: Row, by_id: dict[str, Query], corpus: CorpusWriter, bad_rows: BadRows, *, needs_relevant: bool = True
+) -> bool:
     """Add the row's query to `by_id`. Return whether it was merged into a query that was already there."""
     query_id = row.id or "q-" + _hash(row.query).hex()
     if row.id is not None and row.id in by_id:
@@ -168,19 +170,23 @@ def _take(row: Row, by_id: dict[str, Query], corpus: CorpusWriter, bad_rows: Bad
             continue
         bad_rows.refuse(row.where, reason, row.raw)
         return False
-    if not any(passage.relevance > 0 for passage in passages):
+    if needs_relevant and not any(passage.relevance > 0 for passage in passages):
         bad_rows.refuse(row.where, "has no relevant document; give at least one", row.raw)
         return False
-    judgments: dict[str, int] = {}
+    judgments: dict[str, float] = {}
     scores: dict[str, float] = {}
+    weights: dict[str, float] = {}
     for passage in passages:
         document_id = corpus.resolve(passage, row.where)
         judgments[document_id] = max(judgments.get(document_id, 0), passage.relevance)
         if passage.score is not None:
             scores[document_id] = passage.score
+        if passage.weight != 1:
+            weights[document_id] = passage.weight
     merged = query_id in by_id
     query = by_id.setdefault(query_id, Query(query_id, row.query, answers=row.answers))
     for document_id, relevance in judgments.items():
         query.judgments[document_id] = max(query.judgments.get(document_id, 0), relevance)
     query.scores.update(scores)
+    query.weights.update(weights)
     return merged

@@ -1,6 +1,7 @@
 """The converted data set in BEIR's layout: corpus.jsonl, queries/<split>.jsonl, qrels/<split>.tsv.
 
-A judgment above 0 means that the document is relevant to the query. 0 marks a judged negative of the data set.
+A judgment above 0 means that the document is relevant to the query, to that degree. 0 marks a judged negative of the
+data set.
 """
 
 from __future__ import annotations
@@ -41,19 +42,28 @@ class Query:
     `judgments` maps document ids to relevance in the data set's order; 0 is a judged negative. `answers` are the known
     answers as character ranges of a document's text: [{"docid", "start", "end"}]. `scores` maps document ids to a
     teacher's scores, where the data set has them. `ignored` are the ids of documents that are left out of the query's
-    rankings and are no negatives for it.
+    rankings and are no negatives for it. `weights` maps document ids to how much their judgments count in training,
+    where that is not 1. `relevant_from` is a number where judgments are grades: documents with a lower one, above 0,
+    are not relevant enough to count as found, nor are they negatives. None: every judgment above 0 is a yes.
     """
 
     id: str
     text: str
-    judgments: dict[str, int] = field(default_factory=dict)
+    judgments: dict[str, float] = field(default_factory=dict)
     answers: list[dict[str, Any]] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
+    weights: dict[str, float] = field(default_factory=dict)
+    relevant_from: float | None = None
 
     def relevant(self) -> list[str]:
-        """The ids of the relevant documents, those with a judgment above 0."""
-        return [document for document, relevance in self.judgments.items() if relevance > 0]
+        """The ids of the relevant documents, those with a judgment above 0 and not below `relevant_from`."""
+        least = self.relevant_from or 0.0
+        return [document for document, grade in self.judgments.items() if grade > 0 and grade >= least]
+
+    def graded(self) -> list[str]:
+        """The ids of all documents with a judgment above 0, which count in NDCG and are no negatives."""
+        return [document for document, grade in self.judgments.items() if grade > 0]
 
     def negatives(self) -> list[str]:
         """The ids of the judged negatives, those with a judgment of 0 or below."""
@@ -73,10 +83,10 @@ def read_corpus(path: Path) -> Iterator[Document]:
 
 
 def write_queries(directory: Path, split: str, queries: list[Query]) -> None:
-    """Write `directory/<split>.jsonl`: {_id, text, metadata: {answers, scores, ignored}}, less what is empty."""
+    """Write `directory/<split>.jsonl`: {_id, text, metadata}, the metadata being what a query has beside judgments."""
 
     def row(query: Query) -> dict[str, Any]:
-        known = {"answers": query.answers, "scores": query.scores, "ignored": query.ignored}
+        known = {name: getattr(query, name) for name in ("answers", "scores", "ignored")}
         metadata = {name: value for name, value in known.items() if value}
         return {"_id": query.id, "text": query.text, **({"metadata": metadata} if metadata else {})}
 
@@ -84,11 +94,21 @@ def write_queries(directory: Path, split: str, queries: list[Query]) -> None:
 
 
 def write_qrels(directory: Path, split: str, queries: list[Query]) -> None:
-    """Write `directory/<split>.tsv` with the columns query-id, corpus-id, score."""
+    """Write `directory/<split>.tsv` with the columns query-id, corpus-id, score; of grades, weight and relevant-from
+    too.
+
+    Whole numbers are written as such, others with all their digits.
+    """
+    graded = any(query.relevant_from is not None for query in queries)
+
+    def line(query: Query, document: str, score: float) -> str:
+        numbers = [score, *([query.weights.get(document, 1.0), query.relevant_from or 0.0] if graded else [])]
+        return "\t".join([query.id, document, *(str(int(n)) if n == int(n) else repr(n) for n in numbers)]) + "\n"
+
     with files.atomic_file(directory / f"{split}.tsv") as partial, partial.open("w", encoding="utf-8") as file:
-        file.write(QRELS_HEADER + "\n")
+        file.write(QRELS_HEADER + "\tweight\trelevant-from" * graded + "\n")
         for query in queries:
-            file.writelines(f"{query.id}\t{document}\t{score}\n" for document, score in query.judgments.items())
+            file.writelines(line(query, document, score) for document, score in query.judgments.items())
 
 
 def read_queries(queries: Path, qrels: Path, split: str) -> list[Query]:
@@ -102,8 +122,13 @@ def read_queries(queries: Path, qrels: Path, split: str) -> list[Query]:
     }
     for line_number, line in json_files.read_lines(qrels / f"{split}.tsv"):
         if line_number > 1:
-            query, document, score = line.decode().rstrip("\n").split("\t")
-            by_id[query].judgments[document] = int(score)
+            name, document, score, *of_grades = line.decode().rstrip("\n").split("\t")
+            query = by_id[name]
+            query.judgments[document] = float(score)
+            if of_grades:
+                weight, query.relevant_from = map(float, of_grades)
+                if weight != 1:
+                    query.weights[document] = weight
     return list(by_id.values())
 
 

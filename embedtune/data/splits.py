@@ -148,6 +148,6 @@ def shuffle_questions(queries: list[Query], seed: int) -> None:
     if len(queries) < 2:
         raise ParameterError("shuffle_train_questions", f"expected two training questions or more, got {len(queries)}")
     order = generator(seed, "shuffle").permutation(len(queries)).tolist()
-    judgments = [(queries[i].judgments, queries[i].answers, queries[i].scores) for i in order]
+    judgments = [(queries[i].judgments, queries[i].answers, queries[i].scores, queries[i].weights) for i in order]
     for i, moved in zip(order, judgments[1:] + judgments[:1], strict=True):
-        queries[i].judgments, queries[i].answers, queries[i].scores = moved
+        queries[i].judgments, queries[i].answers, queries[i].scores, queries[i].weights = moved

@@ -163,7 +163,7 @@ class DevSet:
         by_base = np.setdiff1d(self.by_base[:, :top], [-1])
         documents = self.pool.documents
         if top < self.top:
-            relevant = {document for query in self.pool.queries for document in query.relevant()}
+            relevant = {document for query in self.pool.queries for document in query.graded()}
             ids = self.pool.passages.document_ids
             asked_for = np.array([ids[document] in relevant for document in documents], dtype=bool)
             random = documents[~asked_for & ~np.isin(documents, self.by_base)]

@@ -25,10 +25,11 @@ def pool_documents(
 ) -> NDArray[np.int64]:
     """The numbers of the pool's documents, ascending, shape (n,).
 
-    They are the relevant documents, all documents of `rankings`, and up to `random_documents` of the others.
+    They are the documents with a judgment above 0, all documents of `rankings`, and up to `random_documents` of the
+    others.
     """
     number_of = {document_id: number for number, document_id in enumerate(document_ids)}
-    chosen = {number_of[document] for query in queries for document in query.relevant()}
+    chosen = {number_of[document] for query in queries for document in query.graded()}
     chosen.update(rankings.documents[rankings.documents >= 0].tolist())
     others = np.setdiff1d(np.arange(len(document_ids)), np.fromiter(chosen, dtype=np.int64, count=len(chosen)))
     drawn = generator(seed, "dev pool").permutation(others)[:random_documents]

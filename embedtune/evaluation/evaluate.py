@@ -8,10 +8,18 @@ from pathlib import Path
 import pandas as pd
 
 from embedtune.data.corpus import Query, read_queries
+from embedtune.evaluation.correlation import (
+    JUDGED_DEPTH,
+    agreement,
+    fitted_line,
+    is_graded,
+    judged_ndcg,
+    judged_scores,
+)
 from embedtune.evaluation.measures import FAMILIES, per_query_scores
 from embedtune.evaluation.per_query import shown_measure
 from embedtune.evaluation.results import write_plots, write_run_folder
-from embedtune.retrieval.rankings import Rankings
+from embedtune.retrieval.rankings import Rankings, cut
 from embedtune.retrieval.searcher import Searcher
 from embedtune.retrieval.system import Description
 
@@ -42,16 +50,28 @@ def evaluate(
     `queries` has the evaluated `split`, and dev if there are dev queries. `groups` are the slices of the former (see
     slices.py). Rankings have `depth` documents a query, and at least the last of `cutoffs`. `system` is the system's
     description (see system.py). Returns split -> rankings, and measure -> mean over the queries of `split`, with those
-    of dev under dev_<measure>. Raises EmbedTuneError if `split` has no query.
+    of dev under dev_<measure>; where judgments are graded, the figures of correlation.py are among them. Raises
+    EmbedTuneError if `split` has no query.
     """
     ids = searcher.document_ids
-    rankings = {part: searcher.rank(asked, max(depth, *cutoffs)) for part, asked in queries.items()}
+    graded = is_graded([query for asked in queries.values() for query in asked])
+    kept = max(depth, *cutoffs)
+    rankings = {p: searcher.rank(asked, max(kept, JUDGED_DEPTH * graded)) for p, asked in queries.items()}
     scores = {part: per_query_scores(asked, rankings[part], ids, cutoffs) for part, asked in queries.items()}
+    agreements: dict[str, dict[str, float]] = {}
+    if graded:
+        judged = {part: judged_scores(asked, rankings[part], ids) for part, asked in queries.items()}
+        line = fitted_line(judged.get(DEV, judged[split]))
+        agreements = {part: agreement(pairs, line) for part, pairs in judged.items()}
+        for part, asked in queries.items():
+            scores[part] = scores[part].assign(**judged_ndcg(asked, rankings[part], ids, cutoffs))
+        rankings = {part: cut(ranked, kept) for part, ranked in rankings.items()}
     write_run_folder(run, name, queries[split], rankings, split, ids, scores[split], system, max(cutoffs))
     write_plots(plots, scores[split], cutoffs, groups)
-    means = {str(measure): float(mean) for measure, mean in scores[split].mean().items()}
+    means = {str(measure): float(mean) for measure, mean in scores[split].mean().items()} | agreements.get(split, {})
     if DEV in scores:
-        means |= {f"{DEV}_{measure}": float(mean) for measure, mean in scores[DEV].mean().items()}
+        of_dev = {str(measure): float(mean) for measure, mean in scores[DEV].mean().items()} | agreements.get(DEV, {})
+        means |= {f"{DEV}_{measure}": mean for measure, mean in of_dev.items()}
     return rankings, means
 
 

@@ -1,13 +1,15 @@
 """Measures of a ranking, by ir_measures, and two output files: the TREC run and the curve by cutoff.
 
 Every query of the split counts; one for which nothing is retrieved scores 0. Recall, NDCG (gain = relevance, discount
-log2) and reciprocal rank are trec_eval's.
+log2) and reciprocal rank are trec_eval's. Its judgments are whole numbers: where they are not (scored pairs, 0 to 1),
+NDCG is scikit-learn's, which is the same function.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from embedtune.core import files
@@ -30,9 +32,11 @@ def per_query_scores(
 
     if not queries:
         raise EmbedTuneError("there is no question to measure; check `split`")
-    measures = {f"{name}@{k}": family @ k for k in cutoffs for name, family in (("recall", R), ("ndcg", nDCG))}
-    names = {measure: name for name, measure in measures.items()} | {RR: "mrr"}
-    qrels = [Qrel(q.id, document, max(0, relevance)) for q in queries for document, relevance in q.judgments.items()]
+    of_found = {f"recall@{k}": R @ k for k in cutoffs}
+    of_grades = {f"ndcg@{k}": nDCG @ k for k in cutoffs}
+    names = {measure: name for name, measure in (of_found | of_grades).items()} | {RR: "mrr"}
+    found = [Qrel(q.id, document, 1) for q in queries for document in q.relevant()]
+    grades = [(q.id, document, max(0.0, grade)) for q in queries for document, grade in q.judgments.items()]
     rankings = cut(rankings, max(cutoffs))
     run = [
         ScoredDoc(query.id, document_ids[document], float(score))
@@ -41,13 +45,33 @@ def per_query_scores(
         if document >= 0
     ]
     index = pd.Index([query.id for query in queries], name="query_id")
-    table = pd.DataFrame(0.0, index=index, columns=[*measures, "mrr"])
-    for metric in ir_measures.iter_calc([*measures.values(), RR], qrels, run):
+    table = pd.DataFrame(0.0, index=index, columns=[*of_found, *of_grades, "mrr"])
+    values = list(ir_measures.iter_calc([*of_found.values(), RR], found, run)) if found else []
+    if all(grade == int(grade) for _, _, grade in grades):
+        values += ir_measures.iter_calc([*of_grades.values()], (Qrel(q, d, int(grade)) for q, d, grade in grades), run)
+    else:
+        for k in cutoffs:
+            table[f"ndcg@{k}"] = graded_ndcg(queries, rankings, document_ids, k)
+    for metric in values:
         table.loc[metric.query_id, names[metric.measure]] = metric.value
     # ir_measures takes RR@k from another tool, which breaks ties differently; so 1 / r is cut here: 0 where r > k
     for k in cutoffs:
         table[f"mrr@{k}"] = table["mrr"].where(table["mrr"] > 1 / (k + 0.5), 0.0)
     return table[[f"{name}@{k}" for k in cutoffs for name in FAMILIES]]
+
+
+def graded_ndcg(queries: list[Query], rankings: Rankings, document_ids: list[str], cutoff: int) -> list[float]:
+    """NDCG at `cutoff` of each query, its judgments being numbers of any kind; 0 where no document is relevant."""
+    from sklearn.metrics import ndcg_score  # here, as above
+
+    values = []
+    for query, documents in zip(queries, rankings.documents, strict=True):
+        left = {document: grade for document, grade in query.judgments.items() if grade > 0}
+        gains = [left.pop(document_ids[document], 0.0) for document in documents[:cutoff] if document >= 0]
+        gains += [0.0] * (cutoff + 1 - len(gains)) + [*left.values()]  # those not found, out of the cutoff's reach
+        order = -np.arange(len(gains), dtype=np.float64)
+        values.append(float(ndcg_score([gains], [order], k=cutoff, ignore_ties=True)))
+    return values
 
 
 def write_run(path: Path, queries: list[Query], rankings: Rankings, document_ids: list[str], name: str) -> None:

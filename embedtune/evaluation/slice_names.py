@@ -14,7 +14,7 @@ def group_names(column: str) -> list[str]:
     """The names of all groups of a column, in ascending order, unknown last."""
     bounds = BOUNDS[column]
     names = [f"{lower}-{upper}" for lower, upper in zip([0, *bounds], bounds, strict=False)]
-    return [*names, f"over_{bounds[-1]}", *([UNKNOWN] if column == "answer_position" else [])]
+    return [*names, f"over_{bounds[-1]}", *([UNKNOWN] if column != "query_length" else [])]
 
 
 def group_of(value: int, column: str) -> str:

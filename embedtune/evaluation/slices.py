@@ -21,7 +21,7 @@ def slices(queries: list[Query], corpus: Path, tokenizer: str = "bigrams") -> pd
 
     Columns: query_id, query_length, document_length (of the shortest relevant document), answer_position. If the data
     set marks no answer, the answer is assumed to be the window of a relevant document with the highest BM25 score. If
-    no window shares a term with the query, its answer_position is unknown.
+    no window shares a term with the query, its answer_position is unknown; both are, if no document is relevant.
     """
     relevant = {document for query in queries for document in query.relevant()}
     texts = {document.id: document.text for document in read_corpus(corpus) if document.id in relevant}
@@ -30,7 +30,7 @@ def slices(queries: list[Query], corpus: Path, tokenizer: str = "bigrams") -> pd
         {
             "query_id": query.id,
             "query_length": group_of(len(query.text), "query_length"),
-            "document_length": group_of(min(len(texts[document]) for document in query.relevant()), "document_length"),
+            "document_length": _length_group([len(texts[document]) for document in query.relevant()]),
             "answer_position": UNKNOWN if position is None else group_of(position, "answer_position"),
         }
         for query, position in zip(queries, positions, strict=True)
@@ -58,8 +58,12 @@ def _answer_positions(queries: list[Query], texts: dict[str, str], tokenizer: st
             for document in query.relevant()
             for i, start in enumerate(starts[document])
         ]
-        best, place = max(own)
+        best, place = max(own, default=(0.0, 0))
         yield -place if best > 0 else None
+
+
+def _length_group(lengths: list[int]) -> str:
+    return group_of(min(lengths), "document_length") if lengths else UNKNOWN
 
 
 def _named(query: Query) -> list[dict[str, Any]]:

@@ -176,6 +176,7 @@ class _Drawing:
         self.pool, self.recipe, self.mined, self.rng = pool, recipe, mined, rng
         query = pool.queries[mined.query]
         self.relevant, self.ignored = set(relevant), {pool.number_of[document] for document in query.ignored}
+        self.partly_relevant = {pool.number_of[document] for document in query.graded()}.difference(relevant)
         self.own_text = text_hash(query.text)
         self.drawn: set[int] = set()
         hashes = pool.passages.text_hash
@@ -253,6 +254,9 @@ class _Drawing:
             return
         if document in self.relevant:
             self.mined.refused["relevant_document"] += 1
+            return
+        if document in self.partly_relevant:
+            self.mined.refused["partly_relevant_document"] += 1
             return
         if document in self.ignored:
             self.mined.refused["text_of_query"] += 1

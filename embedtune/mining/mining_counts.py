@@ -42,6 +42,7 @@ def mining_counts(pool: MiningData, mined: list[MinedQuery], recipe: MiningSetti
         / max(1, total),
         "questions_with_fewer_negatives": sum(len(row.negatives) < recipe.negatives for row in mined),
         "refused_relevant_document": refused["relevant_document"],
+        **({"refused_partly_relevant_document": partly} if (partly := refused["partly_relevant_document"]) else {}),
         "refused_text_of_query": refused["text_of_query"],
         "refused_text_of_relevant_document": refused["text_of_relevant_document"],
         "refused_text_drawn_before": refused["text_drawn_before"],

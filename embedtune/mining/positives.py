@@ -66,8 +66,11 @@ def passage_scorer(
     corpus: Path,
     rerank: Rerank | None = None,
     tokenizer: str = "bigrams",
+    judged: bool = False,
 ) -> PassageScorer:
     """The function that scores a document's passages for a query; `how` is first, best, bm25, fused or reranker.
+
+    It scores passages of relevant documents or, with `judged`, of all documents that a query was judged with.
 
     first scores passages by their position, the first highest. best is the inner product with the query
     (`query_vectors` (q, d) and `passage_vectors` (p, d), float16) above the query's `background` (q,), its score with
@@ -99,7 +102,7 @@ def passage_scorer(
             return probabilities
 
         return reranked
-    lexical = _bm25_scorer(queries, passages, corpus, tokenizer)
+    lexical = _bm25_scorer(queries, passages, corpus, tokenizer, judged)
     if how == "bm25":
         return lexical
     return lambda query, document: _scaled(dense(query, document)) + _scaled(lexical(query, document))
@@ -111,9 +114,9 @@ def _scaled(scores: NDArray[np.floating]) -> NDArray[np.floating]:
     return (scores - lowest) / (highest - lowest) if highest > lowest else np.zeros_like(scores)
 
 
-def _bm25_scorer(queries: list[Query], passages: Passages, corpus: Path, tokenizer: str) -> PassageScorer:
+def _bm25_scorer(queries: list[Query], passages: Passages, corpus: Path, tokenizer: str, judged: bool) -> PassageScorer:
     number_of = {document_id: number for number, document_id in enumerate(passages.document_ids)}
-    documents = sorted({number_of[document] for query in queries for document in query.relevant()})
+    documents = sorted({number_of[d] for query in queries for d in (query.judgments if judged else query.relevant())})
     numbers = np.concatenate([passages.of_document(document) for document in documents])
 
     def texts() -> Iterator[str]:

@@ -51,8 +51,7 @@ def encode_collection(
 
     def encoding(sequence: Sequence, lengths: NDArray[np.integer], what: str) -> Fill:
         def encode_rows(out: NDArray[np.float16], rows: NDArray[np.int64], which: str, progress: Progress) -> None:
-            nonlocal batch_tokens  # `encode` lowers it when memory runs out
-            batch_tokens = encoder.encode_tokens(
+            encoder.encode_tokens(
                 sequence,
                 lengths,
                 out,

@@ -2,7 +2,7 @@
 
     <run>/passages.npy ...          the arrays, at their full size from the start
     <run>/shards.json               file -> number of finished shards, counted from the first
-    <run>/passages.npy-0.json ...   how far a process is in the next shard, written every minute
+    <run>/progress-0.json ...       how far a process is in the next shard, written every minute
 
 A shard is `SHARD_ROWS` consecutive rows; texts are sorted by length only within a shard. The folder's name is a hash of
 what the vectors depend on (core/run_folder.py), as for training checkpoints.
@@ -33,31 +33,43 @@ NOTED_EVERY = 60.0  # seconds
 
 @dataclass
 class Progress:
-    """How far this process is in a shard.
+    """How far this process is in a shard of the array `file` of the run.
 
-    `done` of its rows are written, the longest texts first, and a batch has `batch_tokens` tokens (None: at the start).
-    `note` is called when more are; every minute it brings them and their number to the disk.
+    `done` of its rows are written, the longest texts first, and a batch has `batch_tokens` tokens, as in the shards and
+    files before (None: at the start). `note` is called when more are; every minute it brings them and their number to
+    the disk.
     """
 
     out: NDArray[np.float16]
-    file: Path
+    run: Path
+    file: str
     shard: int
     done: int = 0
     batch_tokens: int | None = None
     noted: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        left = json_files.read_json(self.file) if self.file.exists() else {}
-        if left.get("shard") == self.shard and left.get("processes") == distributed.world_size():
-            self.done, self.batch_tokens = left["done"], left["batch_tokens"]
+        left = json_files.read_json(self._path) if self._path.exists() else {}
+        if left.get("processes") == distributed.world_size():
+            self.batch_tokens = left["batch_tokens"]
+            if (left["file"], left["shard"]) == (self.file, self.shard):
+                self.done = left["done"]
+
+    @property
+    def _path(self) -> Path:
+        return self.run / f"progress-{distributed.rank()}.json"
 
     def note(self, done: int, batch_tokens: int) -> None:
-        """Note that `done` rows are written to `out`."""
-        if time.monotonic() - self.noted < NOTED_EVERY:
-            return
+        """Note that `done` rows are written to `out`, in batches of `batch_tokens` by now."""
+        self.done, self.batch_tokens = done, batch_tokens
+        if time.monotonic() - self.noted >= NOTED_EVERY:
+            self.write()
+
+    def write(self) -> None:
+        """Bring to the disk what was noted."""
         self.out.flush()  # type: ignore[attr-defined]
-        now = {"shard": self.shard, "processes": distributed.world_size(), "done": done, "batch_tokens": batch_tokens}
-        json_files.write_json(self.file, now)
+        now = {"file": self.file, "shard": self.shard, "processes": distributed.world_size()}
+        json_files.write_json(self._path, now | {"done": self.done, "batch_tokens": self.batch_tokens})
         self.noted = time.monotonic()
 
 
@@ -80,7 +92,7 @@ def encoding_run(run: Path, target: Path) -> Iterator[Path]:
         distributed.barrier()
         if distributed.is_main():
             files.replace_directory(run, target)
-            for own in (target / SHARDS, target / CHOICES, *target.glob("*.npy-*.json"), *target.glob(".*.partial")):
+            for own in (target / SHARDS, target / CHOICES, *target.glob("progress-*.json"), *target.glob(".*.partial")):
                 own.unlink(missing_ok=True)
             for old in run.parent.iterdir():  # from earlier parameters, data or code
                 if old.is_dir() and old.name.rpartition("-")[0] == run.name.rpartition("-")[0]:
@@ -105,11 +117,11 @@ def fill(run: Path, file: str, rows: int, dimension: int, encode: Fill) -> None:
     for shard in range(done, shards):
         start, end = shard * SHARD_ROWS, min(rows, (shard + 1) * SHARD_ROWS)
         which = f" {shard + 1}/{shards}" if shards > 1 else ""
-        progress = Progress(out, run / f"{file}-{distributed.rank()}.json", shard)
+        progress = Progress(out, run, file, shard)
         if progress.done:
             cli.say(f"encode: going on with {file}{which} after {progress.done} texts, which are in {run}")
         encode(out, start + distributed.indices_of_rank(end - start), which, progress)
-        out.flush()  # type: ignore[attr-defined]
+        progress.write()
         distributed.barrier()
         if distributed.is_main():
             json_files.write_json(run / SHARDS, _finished(run) | {file: shard + 1})

@@ -52,7 +52,9 @@ class Index:
             return np.zeros(index["num_docs"], dtype=np.float32)
         begins, ends = index["indptr"][known], index["indptr"][known + 1]
         own = [slice(begin, end) for begin, end in zip(begins, ends, strict=True)]
-        columns = np.concatenate([[0], np.cumsum(ends - begins)]).astype(np.int32)  # SciPy would copy mixed types
+        columns = np.concatenate([[0], np.cumsum(ends - begins, dtype=np.int64)])
+        if columns[-1] <= np.iinfo(np.int32).max:  # SciPy would copy mixed types
+            columns = columns.astype(np.int32)
         by_term = csc_array(
             (
                 np.concatenate([index["data"][part] for part in own]),

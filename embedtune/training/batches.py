@@ -28,7 +28,8 @@ class Batch(TypedDict):
     `queries` (B, tokens) and `passages` (B * G, tokens) are what FlagEmbedding's model takes: `input_ids` and
     `attention_mask`, int64. `relevant` (B, R) has the numbers of each query's relevant documents, padded with -1.
     `documents` (B * G,) has the document number of each passage. `relevant_texts` (B, T), padded with -1, and `texts`
-    (B * G,) are numbers of texts (see TrainingExample). `scores` (B, G) are a teacher's scores, fp32, or None.
+    (B * G,) are numbers of texts (see TrainingExample). `scores` (B, G) are a teacher's scores, fp32, or None. `rels`
+    (B,) are the relevances of scored pairs, fp32, or None, and `weights` (B,) how much each query counts, fp32.
     """
 
     query_ids: list[str]
@@ -39,6 +40,8 @@ class Batch(TypedDict):
     relevant_texts: torch.Tensor
     texts: torch.Tensor
     scores: torch.Tensor | None
+    rels: torch.Tensor | None
+    weights: torch.Tensor
 
 
 class BatchArrays(TypedDict):
@@ -52,6 +55,8 @@ class BatchArrays(TypedDict):
     relevant_texts: NDArray[np.int64]
     texts: NDArray[np.int64]
     scores: NDArray[np.float32] | None
+    rels: NDArray[np.float32] | None
+    weights: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ def collate(groups: list[TrainingExample], pad_id: int, multiple_of: int) -> Bat
 
 def collate_arrays(groups: list[TrainingExample], pad_id: int, multiple_of: int) -> BatchArrays:
     """As `collate`, but with NumPy arrays in place of tensors."""
-    scores = [group["scores"] for group in groups]
+    scores, rels = ([group[name] for group in groups] for name in ("scores", "rel"))  # type: ignore[literal-required]
     return {
         "query_ids": [group["query_id"] for group in groups],
         "queries": _sequences([group["query"] for group in groups], pad_id, multiple_of),
@@ -161,6 +166,8 @@ def collate_arrays(groups: list[TrainingExample], pad_id: int, multiple_of: int)
         "relevant_texts": _padded([group["relevant_texts"] for group in groups]),
         "texts": np.array([text for group in groups for text in group["texts"]], dtype=np.int64),
         "scores": None if any(row is None for row in scores) else np.array(scores, dtype=np.float32),
+        "rels": None if any(rel is None for rel in rels) else np.array(rels, dtype=np.float32),
+        "weights": np.array([group["weight"] for group in groups], dtype=np.float32),
     }
 
 
@@ -175,6 +182,8 @@ def tensors_of(arrays: BatchArrays) -> Batch:
         "relevant_texts": torch.from_numpy(arrays["relevant_texts"]),
         "texts": torch.from_numpy(arrays["texts"]),
         "scores": None if arrays["scores"] is None else torch.from_numpy(arrays["scores"]),
+        "rels": None if arrays["rels"] is None else torch.from_numpy(arrays["rels"]),
+        "weights": torch.from_numpy(arrays["weights"]),
     }
 
 

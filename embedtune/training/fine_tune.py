@@ -44,13 +44,15 @@ CUTOFF = 10  # of the measures on dev queries
 class Trained:
     """The tuned model (a PeftModel for lora and qlora) on its device, with the record of its training.
 
-    `trained_parameters` is the number of weights that were trained.
+    `trained_parameters` is the number of weights that were trained, `own_parameters` the last values of the
+    objective's.
     """
 
     backbone: Any
     record: Record
     schedule: Schedule
     trained_parameters: int
+    own_parameters: dict[str, float]
 
 
 def fine_tune(
@@ -68,13 +70,14 @@ def fine_tune(
     dev: EvaluationSet | None = None,
     evaluate_only_after: Collection[int] | None = None,
     logging_steps: int = 10,
+    device: torch.device | None = None,
 ) -> Trained:
     """Fine-tune the model in `base` with an objective such as `Contrastive()`.
 
     Checkpoints are written to the directory `run`; training resumes from its newest whole one. With `dev`, and
     unless `evaluating.eval_strategy` is no, dev is evaluated during training, and the main process returns the best
     checkpoint's weights; `evaluate_only_after` leaves out all other steps. A line of figures is logged every
-    `logging_steps` steps, to the directory `tensorboard` too.
+    `logging_steps` steps, to the directory `tensorboard` too. `device` None is that of `pick_device`.
     Every process of the group calls this function with the same arguments.
 
     Raises ParameterError if there are too few queries for one batch, if a batch leaves nothing to learn, if the options
@@ -84,7 +87,7 @@ def fine_tune(
     """
     schedule = schedule_of(len(training_set), batching)
     objective.check(schedule.plan.batch_size, schedule.plan.processes, training_set.group_size)
-    settings, pad_id, device = read_settings(base), pad_token_id(base), pick_device()
+    settings, pad_id, device = read_settings(base), pad_token_id(base), device or pick_device()
     last, state = _resume_point(run) if distributed.is_main() else (None, None)
     torch.manual_seed(batching.seed)  # for the initial weights of an adapter
     backbone = load_for_training(
@@ -139,7 +142,8 @@ def fine_tune(
         _say_what_is_close(record, evaluating.metric_for_best_model)
     if record.best_step is not None and record.best_step != record.step and distributed.is_main():
         load_weights(backbone, checkpoints.folder(run, record.best_step))
-    return Trained(backbone, record, schedule, sum(p.numel() for p in optimisation.parameters))
+    own = {name: value.item() for name, value in optimisation.own_parameters().items()}
+    return Trained(backbone, record, schedule, sum(p.numel() for p in optimisation.parameters), own)
 
 
 def _chunking(

@@ -25,6 +25,8 @@ from embedtune.training.grad_cache import Chunking, ChunkTooLargeError, accumula
 from embedtune.training.objectives.objective import Objective
 from embedtune.training.options import Optimizer
 
+OWN_LEARNING_RATE = 1e-2  # of an objective's scale and bias: numbers of 1 to 100, which a model's rate would not move
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -58,15 +60,19 @@ class Optimisation:
     ) -> None:
         """`steps` counts all optimiser steps, warm-up included; `chunking` holds until memory runs out.
 
-        Weight decay applies to matrices, not to vectors (biases, norms).
+        Weight decay applies to matrices, not to vectors (biases, norms). The objective's own parameters have a learning
+        rate of their own.
         """
         self.embedder, self.objective, self.max_grad_norm, self.seed = embedder, objective, options.max_grad_norm, seed
         self.chunking = chunking
         self.parameters = trained_parameters(embedder)
         self.device = self.parameters[0].device
-        groups = [
-            {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": options.weight_decay},
-            {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
+        self.own = list(self.own_parameters().values())
+        self.of_model = [p for p in self.parameters if all(p is not own for own in self.own)]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in self.of_model if p.ndim > 1], "weight_decay": options.weight_decay},
+            {"params": [p for p in self.of_model if p.ndim <= 1], "weight_decay": 0.0},
+            *([{"params": self.own, "weight_decay": 0.0, "lr": OWN_LEARNING_RATE}] if self.own else []),
         ]
         fused = self.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, fused=fused)
@@ -91,7 +97,10 @@ class Optimisation:
             sums = self._gradients(batches, number, weight)
         distributed.all_reduce_gradients(self.parameters)
         self.scaler.unscale_(self.optimizer)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm))
+        norm = float(torch.nn.utils.clip_grad_norm_(self.of_model, self.max_grad_norm))
+        if self.own:  # apart: their gradients are of another size
+            own_norm = float(torch.nn.utils.clip_grad_norm_(self.own, self.max_grad_norm))
+            norm = norm if math.isfinite(own_norm) else own_norm
         stopping = torch.full((1,), float(stop()), device=self.device)
         loss, accuracy, stopped = distributed.all_reduce(torch.cat([sums, stopping])).tolist()
         finite = math.isfinite(loss) and (self.scaler.is_enabled() or math.isfinite(norm))
@@ -127,6 +136,7 @@ class Optimisation:
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
             "chunk_tokens": self.chunking.tokens,
+            "own_parameters": {name: own.detach().clone() for name, own in self.own_parameters().items()},
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -135,6 +145,13 @@ class Optimisation:
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
         self.chunking = replace(self.chunking, tokens=state["chunk_tokens"])
+        with torch.no_grad():
+            for name, own in self.own_parameters().items():
+                own.copy_(state["own_parameters"][name])
+
+    def own_parameters(self) -> dict[str, torch.nn.Parameter]:
+        """The parameters that the objective trains beside the model's, such as a scale; the model's files lack them."""
+        return dict(self.embedder.named_parameters(recurse=False))
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The mixed-precision context of the model's passes; trained weights, scores and loss stay in fp32."""

@@ -22,17 +22,17 @@ def loss_curve(log: list[dict[str, float]]) -> pd.DataFrame:
     return pd.DataFrame(log)[CURVE].map(lambda value: json_files.rounded(value, decimals=8))
 
 
-def summary(trained: Trained, questions: int, metric: str) -> dict[str, Any]:
-    """The deterministic figures of a training run: they depend only on parameters, data and libraries.
+def summary(trained: Trained, count: int, metric: str, rows: str = "questions") -> dict[str, Any]:
+    """The deterministic figures of a training run on `count` `rows`: they depend on parameters, data and libraries.
 
-    That of dev is the best checkpoint's mean of `metric` in the pool of documents.
+    That of dev is the best checkpoint's mean of `metric` in the pool of documents. A learned scale is the last step's.
     """
     record, schedule = trained.record, trained.schedule
     plan = schedule.plan
     curve = pd.DataFrame(record.log)
     return {
-        "questions": questions,
-        "questions_left_out_of_an_epoch": plan.left_out,
+        rows: count,
+        f"{rows}_left_out_of_an_epoch": plan.left_out,
         "batch_size": plan.batch_size * plan.processes * min(schedule.accumulation, plan.batches),
         "steps": record.step,
         "first_loss": curve["loss"].iloc[0],
@@ -43,6 +43,7 @@ def summary(trained: Trained, questions: int, metric: str) -> dict[str, Any]:
         **({f"dev_pool_{metric}": max(line[metric] for line in record.evaluations)} if record.evaluations else {}),
         "parameters": sum(weights_in(parameter) for parameter in trained.backbone.parameters()),
         "trained_parameters": trained.trained_parameters,
+        **trained.own_parameters,
         "versions": library_versions(),
     }
 

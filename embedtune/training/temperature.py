@@ -62,8 +62,8 @@ def temperature_of(
 ) -> float | None:
     """`fit_temperature` on up to PAIRS of the mined rows, drawn with `seed`, rounded to two digits.
 
-    `query_vectors` (rows, d) are by row, `passage_vectors` (p, d) and `document` (p,), document numbers, by passage
-    number. None if there are fewer than two rows: then there is nothing to tell apart.
+    `query_vectors` (q, d) are by query number, `passage_vectors` (p, d) and `document` (p,), document numbers, by
+    passage number. None if there are fewer than two rows: then there is nothing to tell apart.
     """
     drawn = np.sort(generator(seed, "temperature").permutation(len(rows))[:PAIRS])
     used = [rows[number] for number in drawn]
@@ -72,4 +72,7 @@ def temperature_of(
     positives = np.array([row.positives[0] for row in used])
     own = document[positives]
     relevant = np.array([np.isin(own, document[row.positives]) for row in used])
-    return float(f"{fit_temperature(query_vectors[drawn], passage_vectors[positives], relevant):.2g}")
+    numbers = [row.query_number for row in used]
+    assert None not in numbers, "the rows say which query's vector is theirs"
+    asked = query_vectors[np.array(numbers, dtype=np.int64)]
+    return float(f"{fit_temperature(asked, passage_vectors[positives], relevant):.2g}")

@@ -27,7 +27,9 @@ class TrainingExample(TypedDict):
     `relevant` has the numbers of all its relevant documents, `documents` the document number of each passage. `texts`
     has the number of each passage's text (see Passages.text_numbers). `relevant_texts` has those of relevant documents
     that other documents have too, and the query's own, if a passage has it. `scores` has a teacher's score of each
-    passage; None without distillation.
+    passage; None without distillation. `rel` is the relevance of a scored pair's passage, None for another row, and
+    `weight` how much the row counts; `relevant` of a scored pair are all documents that its query is judged with, and
+    of another row the partly relevant ones are among them: none of them is a negative.
     """
 
     query_id: str
@@ -38,6 +40,8 @@ class TrainingExample(TypedDict):
     relevant_texts: list[int]
     texts: list[int]
     scores: list[float | None] | None
+    rel: float | None
+    weight: float
 
 
 class TrainingSet(Dataset[TrainingExample]):
@@ -84,6 +88,11 @@ class TrainingSet(Dataset[TrainingExample]):
         self.group_size, self.passage_max_len = group_size, passage_max_len
         self.distillation, self.seed = distillation, seed
         self.text_hashes, self.text_numbers, self.shared_texts = passages.text_numbers()
+        self.judged: dict[str, list[int]] = {}  # the documents of a query's scored pairs, by query id
+        for row in (row for row in rows if row.rel is not None):
+            self.judged.setdefault(row.query_id, []).append(int(passages.document[row.positives[0]]))
+        partly = {document for row in rows for document in row.partly_relevant}
+        self.number_of = {document: n for n, document in enumerate(passages.document_ids) if document in partly}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -96,7 +105,8 @@ class TrainingSet(Dataset[TrainingExample]):
         order = rng.permutation(len(row.negatives))
         negatives = [order[i % len(order)] for i in range(self.group_size - 1)]
         chosen = [row.positives[positive], *(row.negatives[i] for i in negatives)]
-        relevant = [int(self.passages.document[p]) for p in row.positives]
+        relevant = self.judged.get(row.query_id) or [int(self.passages.document[p]) for p in row.positives]
+        relevant = [*relevant, *(self.number_of[document] for document in row.partly_relevant)]
         return {
             "query_id": row.query_id,
             "query": self.query_tokens[question],
@@ -108,6 +118,8 @@ class TrainingSet(Dataset[TrainingExample]):
             "scores": [row.positive_scores[positive], *(row.negative_scores[i] for i in negatives)]
             if self.distillation
             else None,
+            "rel": row.rel,
+            "weight": row.weight,
         }
 
     def _relevant_texts(self, query: str, relevant: list[int]) -> list[int]:

@@ -49,6 +49,8 @@ def test_an_interrupted_encoding_goes_on_from_its_last_finished_shard(
     with pytest.raises(RuntimeError, match="killed"):
         run_to(tmp_path, fail_at)
     assert not (tmp_path / "out").exists()
+    run = tmp_path / "scratch" / "encode-base-abc"
+    assert Progress(np.zeros(0, np.float16), run, "queries.npy", 0).batch_tokens == (512 if done else None)
     assert run_to(tmp_path) == [*range(done, ROWS), *range(7)]
     assert ("going on with passages.npy" in capsys.readouterr().err) == (done > 0)
     written = {path.name: np.load(path) for path in (tmp_path / "out").iterdir()}
@@ -66,10 +68,11 @@ def test_within_a_shard_it_goes_on_from_what_was_noted(
     for fail_at in (45, 75, 99):
         with pytest.raises(RuntimeError, match="killed"):
             run_to(tmp_path, fail_at)
-        noted = tmp_path / "scratch" / "encode-base-abc" / "passages.npy-0.json"
-        progress = Progress(np.zeros(0, np.float16), noted, shard=fail_at // 30)
-        assert (progress.done, progress.batch_tokens) == (fail_at % 30, 512)
-        assert Progress(np.zeros(0, np.float16), noted, shard=fail_at // 30 + 1).done == 0, "of another shard"
+        run = tmp_path / "scratch" / "encode-base-abc"
+        for file, shard in (("passages.npy", fail_at // 30), ("passages.npy", fail_at // 30 + 1), ("queries.npy", 0)):
+            progress = Progress(np.zeros(0, np.float16), run, file, shard)
+            noted = fail_at % 30 if (file, shard) == ("passages.npy", fail_at // 30) else 0
+            assert (progress.done, progress.batch_tokens) == (noted, 512), "a lowered budget holds for what comes after"
     assert run_to(tmp_path) == [99, *range(7)]
     assert "going on with passages.npy 4/4 after 9 texts" in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"passages.npy", "queries.npy"}

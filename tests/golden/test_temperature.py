@@ -56,7 +56,11 @@ def test_rows_have_their_own_passages_and_what_is_relevant_is_no_negative() -> N
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     passages = np.stack([queries[2], queries[0], queries[0], queries[1]])
     document = np.array([0, 1, 1, 2])
-    rows = [MinedRow("a", "", [1], []), MinedRow("b", "", [2, 3], []), MinedRow("c", "", [0], [])]
+    rows = [
+        MinedRow("a", "", [1], [], query_number=0),
+        MinedRow("b", "", [2, 3], [], query_number=1),
+        MinedRow("c", "", [0], [], query_number=2),
+    ]
     by_hand = fit_temperature(queries, passages[[1, 2, 0]], np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=bool))
     assert temperature_of(rows, queries, passages, document, seed=1) == float(f"{by_hand:.2g}")
     assert temperature_of(rows[:1], queries, passages, document, seed=1) is None

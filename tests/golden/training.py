@@ -153,7 +153,10 @@ def training_set(
 
 
 def tuning(options: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `fine_tune` after the training set: OPTIONS, some of them changed, in its dataclasses."""
+    """The arguments of `fine_tune` after the training set: OPTIONS, some of them changed, in its dataclasses.
+
+    An `objective` that is given stands in place of the contrastive one.
+    """
     given = OPTIONS | options
     flat = SimpleNamespace(**given)
     grouped = {
@@ -166,7 +169,7 @@ def tuning(options: dict[str, Any]) -> dict[str, Any]:
     }
     known = {name for kind in grouped.values() for name in kind.__dataclass_fields__}
     others = {name: value for name, value in given.items() if name not in known}
-    return others | {name: from_section(kind, flat) for name, kind in grouped.items()}
+    return {name: from_section(kind, flat) for name, kind in grouped.items()} | others
 
 
 def run(base: Path, questions: TrainingSet, scratch: Path, **options: Any) -> Trained:

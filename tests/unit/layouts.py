@@ -38,6 +38,7 @@ TRIPLETS = [
     {"query": "two?", "pos": ["second", "third"], "neg": []},
 ]
 PAIRS = [{"query": "一？", "pos_doc": "第一篇"}, {"query": "two?", "pos_doc": "second"}]
+SCORED = [{"query": "一？", "doc": "第一篇", "rel": 1.0}, {"query": "一？", "doc": "second", "rel": 0.25}]
 BEIR_QUERIES = [{"_id": "q1", "text": "一？"}, {"_id": "q2", "text": "two?"}, {"_id": "q3", "text": "three?"}]
 BEIR_CORPUS = [{"_id": row["docid"], "title": "", "text": row["text"]} for row in CORPUS]
 BEIR_TRAIN = "query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td2\t0\nq1\td3\t0\nq2\td2\t1\nq2\td3\t1\n"

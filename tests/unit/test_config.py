@@ -171,7 +171,7 @@ WRONG_VALUES = {
     "section-null": (
         {"dataset.sample": "null"},
         "dataset.sample: expected a section with the keys documents, train_queries, dev_queries, test_queries, "
-        "got null",
+        "rows, got null",
     ),
     "section-list": (
         {"evaluate": "[test]"},

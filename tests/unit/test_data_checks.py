@@ -15,7 +15,17 @@ from embedtune.retrieval.indexes import check_factory
 from embedtune.training.teacher import flatness, refuse_flat_targets
 from tests.unit.parameters import edited
 
-ENOUGH = Facts(train=1000, dev=200, evaluated=400, passages=5000, scored=True, dimension=128, max_tokens=512)
+ENOUGH = Facts(
+    train=1000,
+    dev=200,
+    evaluated=400,
+    passages=5000,
+    scored=True,
+    judged=True,
+    normalize=True,
+    dimension=128,
+    max_tokens=512,
+)
 PATH = Path("params.yaml")
 
 

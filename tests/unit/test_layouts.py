@@ -18,6 +18,7 @@ from tests.unit.layouts import (
     BEIR_TRAIN,
     MLDR,
     PAIRS,
+    SCORED,
     TRIPLETS,
     Rows,
     judged,
@@ -214,7 +215,7 @@ def test_a_directory_in_another_format_is_told_from_the_declared_one(
     elif actual == "mldr":
         write_mldr(tmp_path)
     else:
-        write_rows(tmp_path / "train.jsonl", {"triplets": TRIPLETS, "pairs": PAIRS}[actual])
+        write_rows(tmp_path / "train.jsonl", {"triplets": TRIPLETS, "pairs": PAIRS, "scored": SCORED}[actual])
     if actual == declared:
         read(tmp_path, declared)[2].raise_if_fatal()
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from embedtune.data.layouts.rows import BadRows, json_rows
 
-ROW_KEYS = {"mldr": "positive_passages", "triplets": "pos", "pairs": "pos_doc"}  # identify a format's rows
+ROW_KEYS = {"mldr": "positive_passages", "triplets": "pos", "pairs": "pos_doc", "scored": "rel"}  # of a format's rows
 
 DATA_FILES = (".jsonl", ".json", ".tsv", ".csv", ".parquet")
 

@@ -21,16 +21,18 @@ class Passage:
     """A judged document of a row, given by its id, its text or both. `relevance` is 0 for a negative.
 
     Its `text` begins with its `title`, if it has one. `where` and `raw` are the place and the bytes of the judgment's
-    own line, where it has one (BEIR's qrels). `score` is a teacher's score, if the row has one.
+    own line, where it has one (BEIR's qrels). `score` is a teacher's score, if the row has one. `weight` is how much
+    the judgment counts in training.
     """
 
     id: str | None
     text: str | None
-    relevance: int
+    relevance: float
     where: str = ""
     raw: bytes = b""
     score: float | None = None
     title: str = ""
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,14 @@ class CorpusRow:
 class Layout:
     """An opened data set: functions that iterate over the corpus, and over the rows of each split that is present.
 
-    Each call starts a new iteration. `unread` are the names of data files beside them that are not read.
+    Each call starts a new iteration. `unread` are the names of data files beside them that are not read. `scored`: a
+    row has one judged document, relevant or not, and a query has several rows.
     """
 
     corpus: Callable[[], Iterator[CorpusRow]]
     splits: dict[str, Callable[[], Iterator[Row]]]
     unread: list[str] = field(default_factory=list)
+    scored: bool = False
 
 
 class BadRows:

@@ -76,12 +76,7 @@ class Contrastive:
 
     def embedder(self, backbone: PreTrainedModel, settings: Settings) -> AbsEmbedderModel:
         """FlagEmbedding's model around `backbone`. Raises ParameterError if `matryoshka_dims` exceed its width."""
-        width = backbone.config.hidden_size
-        too_wide = [size for size in self.matryoshka_dims if size > width]
-        if too_wide:
-            raise ParameterError(
-                "matryoshka_dims", f"the model's vectors have {width} numbers, fewer than {too_wide[0]}"
-            )
+        refuse_wide_dims(self.matryoshka_dims, backbone.config.hidden_size)
         return BiEncoderOnlyEmbedderModel(
             backbone,
             temperature=self.temperature,
@@ -133,6 +128,13 @@ class Contrastive:
                 excluded = known if excluded is None else excluded | known
         teacher = None if batch["scores"] is None else batch["scores"].to(device)
         return Candidates(target, group, excluded, teacher)
+
+
+def refuse_wide_dims(matryoshka_dims: Sequence[int], width: int) -> None:
+    """Raise ParameterError if one of `matryoshka_dims` exceeds `width`, the numbers of the model's vectors."""
+    too_wide = [size for size in matryoshka_dims if size > width]
+    if too_wide:
+        raise ParameterError("matryoshka_dims", f"the model's vectors have {width} numbers, fewer than {too_wide[0]}")
 
 
 def contrastive_loss(
