@@ -71,8 +71,9 @@ def mine_rows(
     if without:
         counts["questions_without_relevant"] = without
     target = paths.mined(name)
-    json_files.write_json_lines(target, mined_rows(pool, mined, texts, having))
-    write_texts(name, sample_text(mined_rows(pool, sampled(mined), texts, having)), score_gaps(mined))
+    numbers_asked = having if without else None
+    json_files.write_json_lines(target, mined_rows(pool, mined, texts, numbers_asked))
+    write_texts(name, sample_text(mined_rows(pool, sampled(mined), texts)), score_gaps(mined))
     json_files.write_json(paths.mining_metrics(name), counts)
     for shortage in shortages(counts):
         cli.say(f"mine: WARNING: {in_words(shortage, 'mine')}")

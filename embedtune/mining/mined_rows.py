@@ -42,7 +42,7 @@ def mined_rows(
         query = pool.queries[row.query]
         partly = [document for document in query.graded() if document not in set(query.relevant())]
         yield {
-            "query_number": row.query if numbers is None else numbers[row.query],
+            **({} if numbers is None else {"query_number": numbers[row.query]}),
             "query_id": pool.queries[row.query].id,
             "query": pool.queries[row.query].text,
             "pos": [texts[passage] for passage in row.positives],

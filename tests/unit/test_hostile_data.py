@@ -50,6 +50,11 @@ FILES: dict[str, dict[str, list[Any]]] = {  # of a small sound data set: rows, o
         ]
     },
     "pairs": {"train.jsonl": [{"query": f"问 {i}", "pos_doc": f"文 {i}"} for i in NUMBERS]},
+    "scored": {
+        "train.jsonl": [
+            {"key": f"k{i}", "query": f"问 {i}", "doc": f"文 {i}", "rel": i % 5 / 4, "weight": 1 + i % 2} for i in NUMBERS
+        ]
+    },
 }
 
 ODD = st.sampled_from(
@@ -140,7 +145,7 @@ def converted(monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes], layout: 
     """What the stage says of a data set that it refuses; None if it converts it, and all of it can be read."""
     changes = {"source": "local", "format": layout, "on_bad_row": on_bad_row, "dev_queries": 0}
     params: Params = PARAMS.model_copy(update={"dataset": PARAMS.dataset.model_copy(update=changes)})
-    monkeypatch.setattr(convert, "load_params", lambda: params)
+    monkeypatch.setattr(convert, "stage_params", lambda: params)
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for name, content in files.items():
             (paths.RAW / name).parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +161,7 @@ def converted(monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes], layout: 
         known = {document.id for document in read_corpus(paths.CORPUS)}
         for split in SPLITS:
             for query in read_queries(paths.QUERIES, paths.QRELS, split):
-                assert set(query.judgments) <= known and query.relevant()
+                assert set(query.judgments) <= known and (query.relevant() or layout == "scored")
                 assert all(abs(score) <= LARGEST_JUDGMENT for score in query.judgments.values())
     return None
 
