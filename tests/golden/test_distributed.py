@@ -14,6 +14,7 @@ import torch.multiprocessing
 
 from embedtune.compute import distributed
 from embedtune.core.errors import EmbedTuneError, ParameterError
+from embedtune.training.objectives.scored_pairs import ScoredPairs
 from embedtune.training.optimisation import Optimisation
 from tests.forkserver import forkserver
 from tests.golden.training import Data, largest_difference, run, training_set
@@ -29,6 +30,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "distilled": {"distillation": True, "matryoshka_dims": [32, 128]},
     "lora": {"method": "lora"},
     "incomplete batches": {"dataloader_drop_last": False},
+    "scored pairs": {"objective": ScoredPairs("weighted_mse", learn_scale=True, scale=2.0, bias=-0.5)},
 }
 
 
@@ -52,7 +54,10 @@ def small_run(base: Path, data: Data, scratch: Path, **options: Any) -> dict[str
             replace(row, positive_scores=[2.0], negative_scores=[float(i) for i in range(len(row.negatives))])
             for row in data.rows
         ]
-        questions = training_set(base, replace(data, rows=rows), distillation=distillation)
+        if "objective" in options:
+            rows = [replace(row, negatives=[], rel=i % 5 / 4, weight=1.0 + i % 3) for i, row in enumerate(data.rows)]
+        group_size = 1 if "objective" in options else 4
+        questions = training_set(base, replace(data, rows=rows), group_size=group_size, distillation=distillation)
         trained = run(base, questions, scratch, num_train_epochs=1, **options)
     finally:
         distributed.all_reduce_gradients = add_up

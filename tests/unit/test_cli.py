@@ -1,7 +1,9 @@
 """How programs end: what users can mend is one message, and a closed pipe is nobody's error."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +55,29 @@ def test_a_reader_that_closes_the_pipe_sees_no_traceback() -> None:
         program.stdout.close()
         assert program.stderr.read() == ""
         assert program.wait() == 1
+
+
+def test_what_is_said_stands_in_a_log_too(tmp_path: Path) -> None:
+    """With its time; an error and a traceback as well. A second run replaces the first one's lines."""
+    log = tmp_path / "logs" / "stage.log"
+    begin = f"from pathlib import Path\nfrom embedtune.core import cli\ncli.log_to(Path({str(log)!r}))\n"
+    run = "from embedtune.core.errors import EmbedTuneError\ndef main():\n    cli.say('going')\n    {}\ncli.run(main)\n"
+    for statement, last in (
+        ("raise EmbedTuneError('no such file')", "error: no such file"),
+        ("raise ValueError('odd')", "ValueError: odd"),
+        ("cli.say('done')", "done"),
+    ):
+        subprocess.run([sys.executable, "-c", begin + run.format(statement)], capture_output=True, check=False)
+        lines = log.read_text(encoding="utf-8").splitlines()
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d going", lines[0])
+        assert [line for line in lines if line.strip()][-1].endswith(last)
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "logs").write_text("a file in the way")
+    try:
+        cli.log_to(tmp_path / "logs" / "stage.log")
+        cli.say("going on")
+    finally:
+        cli._log.clear()
+    assert capsys.readouterr().err == "going on\n"

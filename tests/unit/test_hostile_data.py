@@ -52,7 +52,8 @@ FILES: dict[str, dict[str, list[Any]]] = {  # of a small sound data set: rows, o
     "pairs": {"train.jsonl": [{"query": f"问 {i}", "pos_doc": f"文 {i}"} for i in NUMBERS]},
     "scored": {
         "train.jsonl": [
-            {"key": f"k{i}", "query": f"问 {i}", "doc": f"文 {i}", "rel": i % 5 / 4, "weight": 1 + i % 2} for i in NUMBERS
+            {"key": f"k{i}", "query": f"问 {i}", "doc": f"文 {i}", "rel": i % 5 / 4, "weight": 1 + i % 2}
+            for i in NUMBERS
         ]
     },
 }

@@ -98,3 +98,12 @@ def test_answers_are_kept_out_of_the_negatives_of_a_pretrained_model(tmp_path: P
         for name, typed in (("sample", "null"), ("local", "null"), ("local", "none"), ("sample", "0.8"))
     ]
     assert ratios == [None, 0.95, None, 0.8]
+
+
+@pytest.mark.parametrize("objective", ["weighted_mse", "cosent", "bixse"])
+@pytest.mark.parametrize("name", ["sample", "local"])
+def test_objectives_on_pairs_take_single_passages_and_no_fitted_temperature(
+    tmp_path: Path, objective: str, name: str
+) -> None:
+    found = filled(train_settings(params(tmp_path, train__objective=objective, model__name=name), 1000, normalize=True))
+    assert (found.train_group_size, found.temperature) == (1, 0.05)

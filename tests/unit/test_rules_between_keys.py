@@ -10,6 +10,27 @@ from embedtune.config.reading import load_params
 from tests.unit.parameters import complaint_about, edited
 
 BETWEEN_KEYS = {
+    "scale-of-another-objective": (
+        {"train.learn_scale": "true"},
+        "train.learn_scale: true is for train.objective: weighted_mse; write false",
+    ),
+    "scale-that-bixse-learns-anyway": (
+        {"train.objective": "bixse", "train.learn_scale": "true"},
+        "train.learn_scale: true is for train.objective: weighted_mse, got bixse; write false",
+    ),
+    "groups-of-pairs": (
+        {"train.objective": "cosent", "train.train_group_size": "2"},
+        "train.train_group_size: expected 1 or null with train.objective: cosent, which learns pairs",
+    ),
+    "a-grade-that-no-pair-has": (
+        {"dataset.format": "scored", "dataset.relevant_from": "75"},
+        "dataset.relevant_from: expected at most 1, the highest rel, got 75",
+    ),
+    "judged-measure-of-plain-data": (
+        {"compare.measures": "[judged_ndcg@10]"},
+        "compare.measures: evaluate.cutoffs gives no measure judged_ndcg@10, but recall@1, ndcg@1, mrr@1, recall@10, "
+        "ndcg@10, mrr@10, recall@100, ndcg@100, mrr@100",
+    ),
     "group-of-one-in-its-group": (
         {"train.negatives": "group", "train.train_group_size": "1"},
         "train.negatives: group with groups of 1 passage leaves nothing to tell a positive from, and trains nothing; "
