@@ -150,6 +150,9 @@ def test_a_csv_of_other_columns_and_one_that_is_not_utf8(tmp_path: Path) -> None
     (tmp_path / "train.csv").write_text("question,answer\na,b\n", encoding="utf-8")
     with pytest.raises(EmbedTuneError, match="has no column query and no doc and no rel, but question, answer"):
         converted(tmp_path)
+    (tmp_path / "train.csv").write_text("query;doc;rel\na;b;1\n", encoding="utf-8")
+    with pytest.raises(EmbedTuneError, match="columns are separated by ';': save the file with commas"):
+        converted(tmp_path)
     (tmp_path / "train.csv").write_bytes("key,query,doc,rel\na,一,甲,1\n".encode("gb18030"))
     with pytest.raises(EmbedTuneError, match="not UTF-8 text; save the file as UTF-8"):
         converted(tmp_path)

@@ -32,6 +32,7 @@ SPLIT_FILES = {  # the names that a split's file may have, less its ending
 ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".csv")
 KEYS = frozenset(("key", "query", "doc", "rel", "weight"))
 LARGEST_WEIGHT = 1_000_000.0
+OTHER_SEPARATORS = (";", "\t", "|")  # that spreadsheets write
 LONGEST_FIELD = 2**31 - 1  # characters; csv's own limit is 131,072
 
 Content = tuple[str, bytes, dict[str, Any]]  # "file:line" or "file: row n", the row's bytes, the row
@@ -204,8 +205,10 @@ def _csv_rows(path: Path, bad_rows: BadRows) -> Iterator[Content]:
             header = next(reader, [])
             missing = [key for key in ("query", "doc", "rel") if key not in header]
             if missing:
+                other = next((mark for mark in OTHER_SEPARATORS if len(header) == 1 and mark in header[0]), "")
+                advice = f"; columns are separated by {other!r}: save the file with commas" if other else ""
                 raise EmbedTuneError(
-                    f"{path}:1: the header has no column {' and no '.join(missing)}, but {', '.join(header)[:200]}"
+                    f"{path}:1: the header has no column {' and no '.join(missing)}, but {', '.join(header)[:200]}{advice}"
                 )
             line = reader.line_num + 1
             for fields in reader:
