@@ -207,9 +207,8 @@ def _csv_rows(path: Path, bad_rows: BadRows) -> Iterator[Content]:
             if missing:
                 other = next((mark for mark in OTHER_SEPARATORS if len(header) == 1 and mark in header[0]), "")
                 advice = f"; columns are separated by {other!r}: save the file with commas" if other else ""
-                raise EmbedTuneError(
-                    f"{path}:1: the header has no column {' and no '.join(missing)}, but {', '.join(header)[:200]}{advice}"
-                )
+                lacking, found = " and no ".join(missing), ", ".join(header)[:200]
+                raise EmbedTuneError(f"{path}:1: the header has no column {lacking}, but {found}{advice}")
             line = reader.line_num + 1
             for fields in reader:
                 where, line = f"{path}:{line}", reader.line_num + 1
