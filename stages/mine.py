@@ -22,7 +22,7 @@ from embedtune.mining.mining_counts import held_out_counts, mining_counts, score
 from embedtune.mining.positives import PassageScorer, Rerank, passage_scorer
 from embedtune.models.vector_store import open_store
 from embedtune.retrieval.dense import Vectors, rank_documents
-from embedtune.retrieval.rankings import without_ignored
+from embedtune.retrieval.rankings import rankings_of, without_ignored
 from stages.running import in_words, name_given, run, stage_params
 
 
@@ -64,7 +64,7 @@ def mine_rows(
     )
     background = background_scores(query_vectors, passage_vectors)
     pool = MiningData(queries, rankings, query_vectors, passage_vectors, passages, _numbers(passages), background)
-    mined = list(mine(pool, scorer(params, queries, query_vectors, passage_vectors, passages, judged=False), recipe))
+    mined = list(mine(pool, scorer(params, pool, judged=False), recipe))
     numbers = used_passages(mined)
     texts = dict(zip(numbers.tolist(), read_texts(paths.CORPUS, passages, numbers), strict=True))
     counts = mining_counts(pool, mined, recipe) | held_out_counts(pool, mined, others)
@@ -89,8 +89,10 @@ def write_pairs(
     passages: Passages,
 ) -> None:
     """Write a row for each judged document of the training `queries`."""
-    score = scorer(params, queries, query_vectors, passage_vectors, passages, judged=True)
-    pairs = list(judged_pairs(queries, query_vectors, passage_vectors, passages, _numbers(passages), score))
+    background = background_scores(query_vectors, passage_vectors)
+    rankings = rankings_of([], 0)  # nothing is drawn from them
+    pool = MiningData(queries, rankings, query_vectors, passage_vectors, passages, _numbers(passages), background)
+    pairs = list(judged_pairs(pool, scorer(params, pool, judged=True)))
     numbers = np.unique([pair.passage for pair in pairs])
     texts = dict(zip(numbers.tolist(), read_texts(paths.CORPUS, passages, numbers), strict=True))
     json_files.write_json_lines(paths.mined(name), pair_rows(pairs, texts))
@@ -108,25 +110,18 @@ def write_texts(name: str, sample: str, plot: Any) -> None:
         plot.to_csv(partial, index=False)
 
 
-def scorer(
-    params: Params,
-    queries: list[Query],
-    query_vectors: Vectors,
-    passage_vectors: Vectors,
-    passages: Passages,
-    judged: bool,
-) -> PassageScorer:
+def scorer(params: Params, pool: MiningData, judged: bool) -> PassageScorer:
     """What chooses the passage of a document, as mine.positive_passage says."""
     rerank = None
     if params.mine.positive_passage == "reranker":
         rerank = reranker(params.compute.device, params.reranker.max_len, params.reranker.batch_size)
     return passage_scorer(
         params.mine.positive_passage,
-        queries,
-        query_vectors,
-        passage_vectors,
-        background_scores(query_vectors, passage_vectors),
-        passages,
+        pool.queries,
+        pool.query_vectors,
+        pool.passage_vectors,
+        pool.background,
+        pool.passages,
         paths.CORPUS,
         rerank,
         params.lexical.tokenizer,

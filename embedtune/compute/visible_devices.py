@@ -19,7 +19,6 @@ def see_only(device: str) -> None:
     """
     if os.environ.get(CHOSEN) == device:  # a process that started this one has chosen
         return
-    os.environ[CHOSEN] = device
     kind, _, number = device.partition(":")
     if kind in ("cpu", "mps"):
         os.environ[VISIBLE] = ""
@@ -29,3 +28,4 @@ def see_only(device: str) -> None:
         if there is not None and int(number) >= len(there):
             raise ParameterError("device", f"{device} is not in sight: {VISIBLE} is {given}")
         os.environ[VISIBLE] = there[int(number)] if there is not None else number
+    os.environ[CHOSEN] = device

@@ -22,6 +22,8 @@ def check_together(params: Params, path: Path, problems: Problems) -> None:
     total = shares.train + shares.dev + shares.test
     if not math.isclose(total, 1, abs_tol=1e-6):
         refuse("dataset.split_shares", f"expected train + dev + test to be 1, got {total:g}")
+    if params.dataset.format == "scored" and params.dataset.relevant_from and params.dataset.relevant_from > 1:
+        refuse("dataset.relevant_from", f"expected at most 1, the highest rel, got {params.dataset.relevant_from:g}")
     if params.segment.overlap_tokens * 2 > params.segment.max_tokens:
         refuse(
             "segment.overlap_tokens",
@@ -57,8 +59,6 @@ def _check_training(params: Params, refuse: Callable[[str, str], None]) -> None:
             f"{train.early_stopping_patience} counts evaluations, and train.eval_strategy is no; write epoch or steps "
             "there, or never here",
         )
-    if params.dataset.format == "scored" and params.dataset.relevant_from and params.dataset.relevant_from > 1:
-        refuse("dataset.relevant_from", f"expected at most 1, the highest rel, got {params.dataset.relevant_from:g}")
     if train.objective != CONTRASTIVE:
         _check_scored(params, refuse)
         return

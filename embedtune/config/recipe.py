@@ -136,7 +136,7 @@ def _pretrained(params: Params, questions: int, normalize: bool) -> dict[str, An
         "learning_rate": 2e-5 if written.method == "full" else 1e-4,
         "num_train_epochs": epochs,
         "per_device_train_batch_size": batch,
-        "temperature": _temperature(params, normalize),  # inner products that are no cosines have a scale of their own
+        "temperature": _temperature(params, normalize),
         "warmup_ratio": 0.1,
         "eval_steps": max(1, math.ceil(epochs * epoch_steps / EVALUATIONS)),
         "early_stopping_patience": 2,
@@ -148,7 +148,7 @@ def _temperature(params: Params, normalize: bool) -> float | None:
     """None: to be fitted to the base model. Objectives on scored pairs are scaled as their authors did."""
     if params.train.objective != CONTRASTIVE:
         return 0.05
-    return None if normalize else 1.0
+    return None if normalize else 1.0  # inner products that are no cosines have a scale of their own
 
 
 def _batch_size(questions: int) -> int:

@@ -61,6 +61,11 @@ class Query:
         least = self.relevant_from or 0.0
         return [document for document, grade in self.judgments.items() if grade > 0 and grade >= least]
 
+    def partly_relevant(self) -> list[str]:
+        """The ids of documents with a judgment above 0, but below `relevant_from`."""
+        least = self.relevant_from or 0.0
+        return [document for document, grade in self.judgments.items() if 0 < grade < least]
+
     def graded(self) -> list[str]:
         """The ids of all documents with a judgment above 0, which count in NDCG and are no negatives."""
         return [document for document, grade in self.judgments.items() if grade > 0]

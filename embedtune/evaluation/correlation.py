@@ -28,21 +28,24 @@ def is_graded(queries: list[Query]) -> bool:
 
 def judged_scores(queries: list[Query], rankings: Rankings, document_ids: list[str]) -> pd.DataFrame:
     """A row for each judged pair: query_id, document, rel, weight, and the system's score."""
-    return pd.DataFrame(
-        _judged(queries, rankings, document_ids), columns=["query_id", "document", "rel", "weight", "score"]
-    )
+    rows = [
+        (query.id, document, rel, query.weights.get(document, 1.0), scores.get(document, unranked))
+        for query, scores, unranked in _judged(queries, rankings, document_ids)
+        for document, rel in query.judgments.items()
+    ]
+    return pd.DataFrame(rows, columns=["query_id", "document", "rel", "weight", "score"])
 
 
 def _judged(
     queries: list[Query], rankings: Rankings, document_ids: list[str]
-) -> Iterator[tuple[str, str, float, float, float]]:
+) -> Iterator[tuple[Query, dict[str, float], float]]:
+    """Yield each query with the scores of its judged documents, best first, and the score of those not ranked."""
+    number_of = {document_id: number for number, document_id in enumerate(document_ids)}
     for query, documents, scores in zip(queries, rankings.documents, rankings.scores, strict=True):
-        own = scores[documents >= 0]
-        lowest = float(own.min(initial=np.inf))
-        unranked = lowest if len(own) == rankings.documents.shape[1] else min(0.0, lowest)
-        score_of = {document_ids[d]: float(s) for d, s in zip(documents, scores, strict=True) if d >= 0}
-        for document, rel in query.judgments.items():
-            yield query.id, document, rel, query.weights.get(document, 1.0), score_of.get(document, unranked)
+        kept = np.isin(documents, [number_of[document] for document in query.judgments])
+        ranked = {document_ids[d]: float(s) for d, s in zip(documents[kept], scores[kept], strict=True)}
+        lowest = float(scores[documents >= 0].min(initial=np.inf))
+        yield query, ranked, lowest if (documents >= 0).all() else min(0.0, lowest)
 
 
 def fitted_line(pairs: pd.DataFrame) -> tuple[float, float]:
@@ -78,16 +81,9 @@ def judged_ndcg(
     """judged_ndcg@k -> NDCG of each query's judged documents alone, as the system orders them. Others do not count."""
     number_of = {document_id: number for number, document_id in enumerate(document_ids)}
     rows = []
-    for query, documents, scores in zip(queries, rankings.documents, rankings.scores, strict=True):
-        judged = {number_of[document] for document in query.judgments}
-        kept = np.array([document in judged for document in documents.tolist()], dtype=bool)
-        missing = sorted(judged.difference(documents[kept].tolist()), key=lambda d: document_ids[d], reverse=True)
-        lowest = float(scores[documents >= 0].min(initial=0.0)) - 1.0
-        rows.append(
-            (
-                np.concatenate([documents[kept], np.array(missing, dtype=documents.dtype)]),
-                np.concatenate([scores[kept], np.full(len(missing), lowest, dtype=scores.dtype)]),
-            )
-        )
+    for query, scores, unranked in _judged(queries, rankings, document_ids):
+        missing = sorted(query.judgments.keys() - scores.keys(), reverse=True)  # ties by id, descending
+        order = [number_of[document] for document in (*scores, *missing)]
+        rows.append((np.array(order), np.array([*scores.values(), *([unranked] * len(missing))], dtype=np.float32)))
     own = rankings_of(rows, max(len(query.judgments) for query in queries))
     return {f"judged_ndcg@{k}": graded_ndcg(queries, own, document_ids, k) for k in cutoffs}

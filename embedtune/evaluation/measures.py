@@ -35,8 +35,14 @@ def per_query_scores(
     of_found = {f"recall@{k}": R @ k for k in cutoffs}
     of_grades = {f"ndcg@{k}": nDCG @ k for k in cutoffs}
     names = {measure: name for name, measure in (of_found | of_grades).items()} | {RR: "mrr"}
+    judged = [(q.id, document, max(0.0, grade)) for q in queries for document, grade in q.judgments.items()]
+    whole = all(grade == int(grade) for _, _, grade in judged)
+    grades = [Qrel(query, document, int(grade)) for query, document, grade in judged] if whole else []
     found = [Qrel(q.id, document, 1) for q in queries for document in q.relevant()]
-    grades = [(q.id, document, max(0.0, grade)) for q in queries for document, grade in q.judgments.items()]
+    if whole and not any(query.relevant_from for query in queries):  # what has a grade counts as found: one pass
+        passes = [([*of_found.values(), *of_grades.values(), RR], grades)]
+    else:
+        passes = [([*of_found.values(), RR], found), ([*of_grades.values()], grades)]
     rankings = cut(rankings, max(cutoffs))
     run = [
         ScoredDoc(query.id, document_ids[document], float(score))
@@ -46,14 +52,12 @@ def per_query_scores(
     ]
     index = pd.Index([query.id for query in queries], name="query_id")
     table = pd.DataFrame(0.0, index=index, columns=[*of_found, *of_grades, "mrr"])
-    values = list(ir_measures.iter_calc([*of_found.values(), RR], found, run)) if found else []
-    if all(grade == int(grade) for _, _, grade in grades):
-        values += ir_measures.iter_calc([*of_grades.values()], (Qrel(q, d, int(grade)) for q, d, grade in grades), run)
-    else:
+    for measures, qrels in passes:
+        for metric in ir_measures.iter_calc(measures, qrels, run) if qrels else ():
+            table.loc[metric.query_id, names[metric.measure]] = metric.value
+    if not whole:
         for k in cutoffs:
             table[f"ndcg@{k}"] = graded_ndcg(queries, rankings, document_ids, k)
-    for metric in values:
-        table.loc[metric.query_id, names[metric.measure]] = metric.value
     # ir_measures takes RR@k from another tool, which breaks ties differently; so 1 / r is cut here: 0 where r > k
     for k in cutoffs:
         table[f"mrr@{k}"] = table["mrr"].where(table["mrr"] > 1 / (k + 0.5), 0.0)

@@ -176,7 +176,7 @@ class _Drawing:
         self.pool, self.recipe, self.mined, self.rng = pool, recipe, mined, rng
         query = pool.queries[mined.query]
         self.relevant, self.ignored = set(relevant), {pool.number_of[document] for document in query.ignored}
-        self.partly_relevant = {pool.number_of[document] for document in query.graded()}.difference(relevant)
+        self.partly_relevant = {pool.number_of[document] for document in query.partly_relevant()}
         self.own_text = text_hash(query.text)
         self.drawn: set[int] = set()
         hashes = pool.passages.text_hash

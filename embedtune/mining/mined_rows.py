@@ -39,8 +39,7 @@ def mined_rows(
         split = len(row.positives)
         teacher = pool.queries[row.query].scores
         teacher_scores = [teacher.get(name) for name in named]
-        query = pool.queries[row.query]
-        partly = [document for document in query.graded() if document not in set(query.relevant())]
+        partly = pool.queries[row.query].partly_relevant()
         yield {
             **({} if numbers is None else {"query_number": numbers[row.query]}),
             "query_id": pool.queries[row.query].id,

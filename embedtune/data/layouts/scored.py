@@ -177,8 +177,10 @@ def _contents(path: Path, bad_rows: BadRows) -> Iterator[Content]:
 
 
 def _is_array(path: Path) -> bool:
-    """Whether a JSON file holds an array, and not an object a line."""
-    return next((line.lstrip()[:1] == b"[" for _, line in json_files.read_lines(path)), False)
+    """Whether a .json file holds an array, and not an object a line; in .jsonl an array is one bad row."""
+    return path.suffix == ".json" and next(
+        (line.lstrip()[:1] == b"[" for _, line in json_files.read_lines(path)), False
+    )
 
 
 def _array_rows(path: Path, bad_rows: BadRows) -> Iterator[Content]:
