@@ -43,6 +43,19 @@ def main() -> None:
             try_in_sentence_transformers(target, pick_device(params.compute.device))
     json_files.write_json(paths.source("base"), came_from)
     cli.say(f"base_model: wrote {base} ({params.model.name}, {settings.pooling} pooling, {settings.max_tokens} tokens)")
+    if lacks_instructions(params.model, settings):
+        cli.say(
+            "base_model: nothing is put before queries and passages, since the model's files name no instruction; if "
+            'its card asks for some (E5: "query: " and "passage: "), write model.query_instruction and '
+            "model.passage_instruction"
+        )
+
+
+def lacks_instructions(model: Model, settings: Settings) -> bool:
+    """Whether a model of somebody's own has no instruction, neither by its files nor by params.yaml; "" is meant so."""
+    written = (model.query_instruction, model.passage_instruction)
+    used = (settings.query_instruction, settings.passage_instruction)
+    return model.name != "sample" and written == (None, None) and used == ("", "")
 
 
 def prepare(model: Model, source: Path, target: Path) -> Settings:

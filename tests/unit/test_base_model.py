@@ -8,10 +8,13 @@ import pytest
 import torch
 from transformers import AutoModel, XLMRobertaConfig, XLMRobertaModel
 
+from embedtune.config.reading import load_params
 from embedtune.core.errors import EmbedTuneError
 from embedtune.models.base_model import prepare_model
 from embedtune.models.sample_model import write_sample_model
 from embedtune.models.settings import Settings, pooling_modes, read_settings
+from stages.base_model import lacks_instructions
+from tests.unit.parameters import edited
 
 INSTRUCTIONS = {"normalize": True, "query_instruction": "问：", "passage_instruction": "答："}
 
@@ -88,3 +91,22 @@ def test_a_directory_that_is_no_model_is_refused(tmp_path: Path) -> None:
 )
 def test_both_ways_of_naming_a_pooling_are_read(config: dict[str, Any], modes: list[str]) -> None:
     assert pooling_modes(config) == modes
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "of_files", "lacking"),
+    [
+        ("local", None, "", True),
+        ("local", "", "", False),
+        ("local", None, "query: ", False),
+        ("local", "query: ", "query: ", False),
+        ("sample", None, "", False),
+    ],
+)
+def test_a_model_without_instructions_is_told_unless_none_is_meant(
+    tmp_path: Path, name: str, written: str | None, of_files: str, lacking: bool
+) -> None:
+    params = load_params(
+        edited(tmp_path / "params.yaml", {"model.name": name, "model.query_instruction": json.dumps(written)})
+    )
+    assert lacks_instructions(params.model, Settings("mean", True, of_files, "", 512)) == lacking
