@@ -140,11 +140,11 @@ def reranker(wanted: str, max_len: int, batch_size: int) -> Rerank:
     Only this needs torch, which takes seconds to import.
     """
     from embedtune.compute.device import half_on_gpu, pick_device
-    from embedtune.models.cross_encoder import CrossEncoder
+    from embedtune.models.cross_encoder import load_cross_encoder
 
     device = pick_device(wanted)
-    cross_encoder = CrossEncoder(paths.RERANKER, device, half_on_gpu(device))
-    return functools.partial(cross_encoder.scores, max_len=max_len, batch_size=batch_size)
+    cross_encoder = load_cross_encoder(paths.RERANKER, device, half_on_gpu(device))
+    return functools.partial(cross_encoder.scores_of_texts, max_len=max_len, batch_tokens=batch_size * max_len)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from embedtune.core.errors import ParameterError
 from embedtune.core.progress import quiet_transformers
 from embedtune.models.attention import attend_by_matrix_products
 from embedtune.models.dropout import with_fast_dropout
+from embedtune.models.kinds import HEADS, auto_class
 from embedtune.models.saving import POOLER
 
 if TYPE_CHECKING:
@@ -84,8 +85,19 @@ def _with_adapter(
         lora_dropout=dropout,
         target_modules=target_modules or "all-linear",
         exclude_modules=[name for name, _ in model.named_modules() if name.split(".")[0] == POOLER] or None,
+        modules_to_save=_head(model),
     )
-    return get_peft_model(model, config)
+    adapted = get_peft_model(model, config)
+    for parameter in trained_parameters(adapted):  # a head's copy has the dtype of the frozen weights
+        parameter.data = parameter.data.float()
+    return adapted
+
+
+def _head(model: PreTrainedModel) -> list[str] | None:
+    """The layers of a cross-encoder that turn a hidden state into a score: they are new, and trained as a whole."""
+    layers = [name for name in HEADS if hasattr(model, name)]
+    pooled = hasattr(getattr(model, "base_model", None), POOLER) and bool(layers)
+    return [*layers, *([POOLER] if pooled else [])] or None
 
 
 def _loaded(directory: Path, attention_dropout: float | str, **options: Any) -> PreTrainedModel:
@@ -93,7 +105,9 @@ def _loaded(directory: Path, attention_dropout: float | str, **options: Any) -> 
     config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     own = {name: getattr(config, name) for name in ATTENTION_DROPOUT if hasattr(config, name)}
     changed = dict.fromkeys(own, attention_dropout) if attention_dropout != OWN else {}
-    model = AutoModel.from_pretrained(directory, local_files_only=True, trust_remote_code=False, **options, **changed)
+    model = auto_class(directory).from_pretrained(
+        directory, local_files_only=True, trust_remote_code=False, **options, **changed
+    )
     for name, value in own.items():  # modules have read it by now
         setattr(model.config, name, value)
     return model
@@ -117,7 +131,7 @@ def load_weights(model: PreTrainedModel | PeftModel, checkpoint: Path) -> None:
 
         set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device="cpu"))
     else:
-        saved = AutoModel.from_pretrained(
+        saved = auto_class(checkpoint).from_pretrained(
             checkpoint, dtype=torch.float32, local_files_only=True, trust_remote_code=False
         )
         model.load_state_dict(saved.state_dict())

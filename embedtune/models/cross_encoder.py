@@ -1,65 +1,165 @@
-"""Score (question, passage) pairs with a cross-encoder: a model that reads both texts and outputs one score."""
+"""Score (query, document) pairs with a cross-encoder: a model that reads both texts at once and gives one number."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from tokenizers import Tokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
-from embedtune.core.errors import EmbedTuneError, ParameterError
+from embedtune.core.errors import EmbedTuneError
 from embedtune.core.progress import quiet_transformers
+from embedtune.models.attention import attend_by_matrix_products
+from embedtune.models.encode import evaluating, forward
+from embedtune.models.kinds import HEADS
 from embedtune.models.lengths import max_tokens
+from embedtune.models.pair_tokens import Pair, PairFrame, check_pair_length, pair_frame, tokenize
+
+BATCH_TOKENS = 2_048  # tokens in one forward pass, padding included; a GPU is faster with more
+TYPES = "token_type_ids"
 
 
+class PairScorer(torch.nn.Module):
+    """A cross-encoder as training sees it: `encode` turns a batch's features into logits, fp32, (rows, 1)."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def encode(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The logits (rows, 1) of a batch of pairs."""
+        logits: torch.Tensor = self.model(**features).logits
+        return logits
+
+
+@dataclass(frozen=True)
 class CrossEncoder:
-    """A reranker such as BAAI/bge-reranker-base: transformers' sequence classification with a single output.
+    """A model with its tokenizer, which scores pairs by the weights that it has then: it may be in training.
 
-    `max_tokens` is the maximum length of a pair, special tokens included.
+    `pad_id` is the id that pads a batch, `typed` whether the model takes token types, `max_tokens` the length of the
+    longest pair that it reads, special tokens included.
     """
 
-    def __init__(self, directory: Path, device: torch.device, dtype: torch.dtype) -> None:
-        """Raises EmbedTuneError when the directory cannot be loaded, has more outputs than one or lacks weights."""
-        quiet_transformers()
-        try:
-            self.model, loading = AutoModelForSequenceClassification.from_pretrained(
-                directory, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
-            )
-            self.tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        except Exception as error:  # whatever transformers meets in these files, the files are the reason
-            raise EmbedTuneError(f"{directory}: cannot be loaded as a cross-encoder: {error}") from error
-        if self.model.config.num_labels != 1 or loading["missing_keys"]:
-            raise EmbedTuneError(
-                f"{directory}: expected a cross-encoder with one output, such as BAAI/bge-reranker-base; "
-                f"it has {self.model.config.num_labels} outputs and lacks {len(loading['missing_keys'])} weights"
-            )
-        self.max_tokens = max_tokens(self.model.base_model, self.tokenizer)
-        self.model.to(device).eval()
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+    frame: PairFrame
+    pad_id: int
+    typed: bool
+    max_tokens: int
 
-    @torch.inference_mode()
-    def scores(self, question: str, passages: list[str], max_len: int, batch_size: int) -> NDArray[np.float32]:
-        """The model's outputs (logits): the higher, the better the passage answers the question; fp32, (passages,).
+    def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """The token ids of each text without special tokens, int64, shape (n,)."""
+        return tokenize(self.tokenizer, texts)
 
-        Pairs are truncated to `max_len` tokens, the longer text first. Batches are formed by length, longest first.
-        Raises ParameterError when `max_len` exceeds the model's maximum length.
+    def scores(
+        self,
+        pairs: Sequence[tuple[int, int]],
+        queries: Sequence[NDArray[np.integer]],
+        documents: Sequence[NDArray[np.integer]],
+        *,
+        max_len: int,
+        batch_tokens: int = BATCH_TOKENS,
+        description: str = "score",
+    ) -> NDArray[np.float32]:
+        """The logits (n,) of the pairs of (query number, document number): the higher, the more relevant; fp32.
+
+        `queries` and `documents` are of `tokenize`. Documents are cut so that a pair has at most `max_len` tokens. A
+        batch has pairs of similar length, of `batch_tokens` tokens with padding. Raises ParameterError when `max_len`
+        exceeds what the model reads, and EmbedTuneError as `forward` does.
         """
-        if max_len > self.max_tokens:
-            raise ParameterError(
-                "max_len", f"expected at most {self.max_tokens}, the longest pair that the model reads, got {max_len}"
+        check_pair_length(self.frame, max_len, self.max_tokens)
+        counts = np.array([len(queries[q]) for q, _ in pairs]), np.array([len(documents[d]) for _, d in pairs])
+        lengths = self.frame.lengths(*counts, max_len)
+        out = np.empty((len(pairs), 1), dtype=np.float32)
+
+        def pair(number: int) -> Pair:
+            query, document = pairs[number]
+            return self.frame.around(queries[query], documents[document], max_len)
+
+        with evaluating(self.model):
+            forward(
+                self.model,
+                lambda number: pair(number).ids,
+                lengths,
+                out,
+                read=lambda output, mask: output.logits.float(),
+                pad_id=self.pad_id,
+                batch_tokens=batch_tokens,
+                types=(lambda number: pair(number).types) if self.typed else None,
+                description=description,
+                unit=" pairs",
             )
-        order = sorted(range(len(passages)), key=lambda i: -len(passages[i]))
-        result = np.zeros(len(passages), dtype=np.float32)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            features = self.tokenizer(
-                [question] * len(rows),
-                [passages[i] for i in rows],
-                truncation="longest_first",
-                max_length=max_len,
-                padding=True,
-                return_tensors="pt",
-            ).to(self.model.device)
-            result[rows] = self.model(**features).logits[:, 0].float().cpu().numpy()
-        return result
+        return out[:, 0]
+
+    def scores_of_texts(
+        self, query: str, documents: Sequence[str], *, max_len: int, batch_tokens: int = BATCH_TOKENS
+    ) -> NDArray[np.float32]:
+        """The logits (n,) of one query with documents, as `scores`."""
+        pairs = [(0, number) for number in range(len(documents))]
+        tokens = self.tokenize([query]), self.tokenize(documents)
+        return self.scores(pairs, *tokens, max_len=max_len, batch_tokens=batch_tokens)
+
+
+def cross_encoder_of(model: PreTrainedModel, directory: Path) -> CrossEncoder:
+    """A model with the tokenizer in `directory`.
+
+    Raises EmbedTuneError for a tokenizer that is not a fast one, or joins pairs in an unknown way.
+    """
+    loaded = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    if not loaded.is_fast:
+        raise EmbedTuneError(f"{directory}: has no tokenizer.json; a cross-encoder needs a fast tokenizer")
+    tokenizer = loaded.backend_tokenizer
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    try:
+        frame = pair_frame(tokenizer)
+    except EmbedTuneError as error:
+        raise EmbedTuneError(f"{directory}: {error}") from error
+    typed, pad_id = TYPES in loaded.model_input_names, loaded.pad_token_id or 0
+    backbone = getattr(model, "base_model", model)
+    return CrossEncoder(model, tokenizer, frame, pad_id, typed, max_tokens(backbone, loaded))
+
+
+def load_cross_encoder(directory: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> CrossEncoder:
+    """The cross-encoder in `directory`: transformers' sequence classification with one output, BAAI/bge-reranker-base.
+
+    In fp16 and bf16 the head computes in fp32: bf16 has too few digits to tell near scores apart. Raises EmbedTuneError
+    when the directory cannot be loaded, has more outputs than one or lacks weights.
+    """
+    quiet_transformers()
+    try:
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            directory, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
+        )
+    except Exception as error:  # whatever transformers meets in these files, the files are the reason
+        raise EmbedTuneError(f"{directory}: cannot be loaded as a cross-encoder: {error}") from error
+    if model.config.num_labels != 1 or loading["missing_keys"]:
+        raise EmbedTuneError(
+            f"{directory}: expected a cross-encoder with one output, such as BAAI/bge-reranker-base; "
+            f"it has {model.config.num_labels} outputs and lacks {len(loading['missing_keys'])} weights"
+        )
+    model.config.use_cache = False  # a decoder would cache keys and values that nothing uses
+    model = model.to(device).eval()
+    if dtype == torch.bfloat16:
+        attend_by_matrix_products(model)
+    if dtype != torch.float32:
+        head_in_fp32(model)
+    return cross_encoder_of(model, directory)
+
+
+def head_in_fp32(model: PreTrainedModel) -> None:
+    """Let the layers that turn the last hidden state into a score compute in fp32."""
+    for name in HEADS:
+        head = getattr(model, name, None)
+        if head is not None:
+            head.float().register_forward_pre_hook(_to_fp32)
+
+
+def _to_fp32(module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(x.float() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in inputs)

@@ -1,4 +1,4 @@
-"""Encode token sequences into embeddings, in batches of similar length under a token budget.
+"""Pass token sequences through a model, in batches of similar length under a token budget.
 
 Sorting by length keeps padding near zero. The longest sequences come first, so that a batch that does not fit in memory
 fails at once. A GPU copies the vectors of a batch to the host as soon as it has computed them; this process reads them
@@ -7,21 +7,24 @@ once the next batch has been launched.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from embedtune.compute.device import is_out_of_memory
 from embedtune.core import cli
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.progress import bar, quiet_transformers
 from embedtune.models.attention import attend_by_matrix_products
+from embedtune.models.kinds import auto_class
 from embedtune.models.padding import batch_size, longest_first, pad
 from embedtune.models.pooling import pool
 
@@ -29,7 +32,9 @@ from embedtune.models.pooling import pool
 def load_backbone(directory: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """The model in `directory`, on `device`, in `dtype`, without dropout."""
     quiet_transformers()
-    model = AutoModel.from_pretrained(directory, dtype=dtype, local_files_only=True, trust_remote_code=False)
+    model = auto_class(directory).from_pretrained(
+        directory, dtype=dtype, local_files_only=True, trust_remote_code=False
+    )
     model.config.use_cache = False  # a decoder would cache keys and values that nothing uses
     model = model.to(device).eval()
     if dtype == torch.bfloat16:
@@ -42,7 +47,6 @@ def pad_token_id(directory: Path) -> int:
     return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False).pad_token_id or 0
 
 
-@torch.inference_mode()
 def encode(
     model: PreTrainedModel,
     sequence: Callable[[int], NDArray[np.integer]],
@@ -51,22 +55,44 @@ def encode(
     *,
     pooling: str,
     normalized: bool,
+    **options: Any,
+) -> int:
+    """Write the embeddings of n sequences to the rows of `out`, shape (n, d), as `forward` does with `options`."""
+
+    def embeddings(hidden: Any, mask: torch.Tensor) -> torch.Tensor:
+        vectors = pool(hidden.last_hidden_state, mask, pooling).float()
+        return normalize(vectors, dim=-1) if normalized else vectors
+
+    return forward(model, sequence, lengths, out, read=embeddings, **options)
+
+
+@torch.inference_mode()
+def forward(
+    model: PreTrainedModel,
+    sequence: Callable[[int], NDArray[np.integer]],
+    lengths: NDArray[np.integer],
+    out: NDArray[np.floating],
+    *,
+    read: Callable[[Any, torch.Tensor], torch.Tensor],
     pad_id: int,
     batch_tokens: int,
+    types: Callable[[int], NDArray[np.integer]] | None = None,
     rows: NDArray[np.integer] | None = None,
     first: int = 0,
     stored: Callable[[int, int], None] = lambda done, batch_tokens: None,
     description: str = "encode",
+    unit: str = " texts",
 ) -> int:
-    """Write the embeddings of n sequences to the rows of `out`, shape (n, d), in the dtype of `out`.
+    """Write what a model says of n sequences to the rows of `out`, shape (n, d), in the dtype of `out`.
 
-    `sequence(i)` gives the token ids of sequence i with special tokens, `lengths` (n,) their numbers. A batch has at
-    most `batch_tokens` tokens with padding, but at least one sequence. When the device runs out of memory, the budget
-    becomes half the size of the batch that failed; the budget at the end is returned. `rows` (m,) selects the sequences
-    to encode (None: all); the longest come first, and the first `first` of them are there already. `stored` is called
-    with the number of those that are there, and the budget, whenever a batch has been written to `out`. Raises
-    EmbedTuneError for a sequence without tokens, for one that does not fit in memory by itself, and for a vector that
-    is not finite.
+    `sequence(i)` gives the token ids of sequence i with special tokens, `types(i)` its token types (None: the model
+    takes none), `lengths` (n,) their numbers. `read` turns the model's output and the attention mask of a batch into
+    rows (batch, d). A batch has at most `batch_tokens` tokens with padding, but at least one sequence. When the device
+    runs out of memory, the budget becomes half the size of the batch that failed; the budget at the end is returned.
+    `rows` (m,) selects the sequences (None: all); the longest come first, and the first `first` of them are there
+    already. `stored` is called with the number of those that are there, and the budget, whenever a batch has been
+    written to `out`. Raises EmbedTuneError for a sequence without tokens, for one that does not fit in memory by
+    itself, and for a row that is not finite.
     """
     if len(lengths) and not lengths.min():
         raise EmbedTuneError(
@@ -77,18 +103,20 @@ def encode(
     rows = rows[longest_first(lengths[rows])]
     pending: _Pending | None = None
     done = first
-    with bar(total=len(rows), initial=first, unit=" texts", desc=description) as progress:
+    with bar(total=len(rows), initial=first, unit=unit, desc=description) as progress:
         while done < len(rows):
             longest = int(lengths[rows[done]])
             batch = rows[done : done + batch_size(longest, batch_tokens)]
-            vectors = _embed(model, *pad([sequence(row) for row in batch], pad_id), pooling, normalized)
-            if vectors is None:
+            ids, mask = pad([sequence(row) for row in batch], pad_id)
+            kinds = {} if types is None else {"token_type_ids": pad([types(row) for row in batch], 0)[0]}
+            found = _outputs(model, {"input_ids": ids, "attention_mask": mask, **kinds}, read)
+            if found is None:
                 batch_tokens = _fewer_tokens(len(batch), longest, description)
                 continue
             if pending:
                 _store(pending, out, model.dtype)
                 stored(done, batch_tokens)
-            pending = _Pending(batch, *_copied_to_host(vectors))
+            pending = _Pending(batch, *_copied_to_host(found))
             done += len(batch)
             progress.update(len(batch))
         if pending:
@@ -97,15 +125,26 @@ def encode(
     return batch_tokens
 
 
-def _embed(
-    model: PreTrainedModel, ids: NDArray[np.int64], mask: NDArray[np.int64], pooling: str, normalized: bool
-) -> torch.Tensor | None:
-    """Embeddings (batch, d) in fp32 on the device, or None if the device ran out of memory."""
+@contextlib.contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Without dropout within the context; the model's mode is restored."""
+    was_training = model.training
+    model.eval()
     try:
-        input_ids, attention_mask = (_to_device(array, model.device) for array in (ids, mask))
-        hidden = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        vectors = pool(hidden, attention_mask, pooling).float()
-        return normalize(vectors, dim=-1) if normalized else vectors
+        yield
+    finally:
+        model.train(was_training)
+
+
+def _outputs(
+    model: PreTrainedModel,
+    features: dict[str, NDArray[np.int64]],
+    read: Callable[[Any, torch.Tensor], torch.Tensor],
+) -> torch.Tensor | None:
+    """The rows (batch, d) in fp32 on the device, or None if the device ran out of memory."""
+    try:
+        inputs = {name: _to_device(array, model.device) for name, array in features.items()}
+        return read(model(**inputs), inputs["attention_mask"])
     except RuntimeError as error:
         if is_out_of_memory(error):
             return None
@@ -167,7 +206,7 @@ def _store(pending: _Pending, out: NDArray[np.floating], precision: torch.dtype)
     if not np.isfinite(values).all():
         row = int(np.argmin(np.isfinite(values).all(1)))
         raise EmbedTuneError(
-            f"the embedding of text {rows[row]} is not finite: {_reason(computed[row], out, precision)}"
+            f"the model's output for text {rows[row]} is not finite: {_reason(computed[row], out, precision)}"
         )
     out[rows] = values
 

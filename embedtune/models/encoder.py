@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from transformers import PreTrainedModel
 
 from embedtune.compute.device import pick_device
 from embedtune.core.errors import ParameterError
-from embedtune.models.encode import encode, load_backbone, pad_token_id
+from embedtune.models.encode import encode, evaluating, load_backbone, pad_token_id
 from embedtune.models.settings import Settings, read_settings
 from embedtune.models.tokenization import frame, load_tokenizer, tokenize_queries
 
@@ -90,7 +89,7 @@ class Encoder:
 
         The model's dropout is off meanwhile. Returns the token budget of a batch at the end: memory may have run out.
         """
-        with self._evaluating():
+        with evaluating(self.model):
             return encode(
                 self.model,
                 sequence,
@@ -111,15 +110,6 @@ class Encoder:
         lengths = np.array([len(sequence) for sequence in tokens], dtype=np.int64)
         self.encode_tokens(tokens.__getitem__, lengths, out, batch_tokens=batch_tokens, description=f"encode {what}")
         return out
-
-    @contextlib.contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            yield
-        finally:
-            self.model.train(was_training)
 
 
 def load_encoder(
