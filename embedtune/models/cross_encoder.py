@@ -19,23 +19,10 @@ from embedtune.models.attention import attend_by_matrix_products
 from embedtune.models.encode import evaluating, forward
 from embedtune.models.kinds import HEADS
 from embedtune.models.lengths import max_tokens
-from embedtune.models.pair_tokens import Pair, PairFrame, check_pair_length, pair_frame, tokenize
+from embedtune.models.pair_tokens import PairFrame, check_pair_length, pair_frame, tokenize
 
 BATCH_TOKENS = 2_048  # tokens in one forward pass, padding included; a GPU is faster with more
 TYPES = "token_type_ids"
-
-
-class PairScorer(torch.nn.Module):
-    """A cross-encoder as training sees it: `encode` turns a batch's features into logits, fp32, (rows, 1)."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def encode(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The logits (rows, 1) of a batch of pairs."""
-        logits: torch.Tensor = self.model(**features).logits
-        return logits
 
 
 @dataclass(frozen=True)
@@ -78,20 +65,24 @@ class CrossEncoder:
         lengths = self.frame.lengths(*counts, max_len)
         out = np.empty((len(pairs), 1), dtype=np.float32)
 
-        def pair(number: int) -> Pair:
+        def ids(number: int) -> NDArray[np.int64]:
             query, document = pairs[number]
-            return self.frame.around(queries[query], documents[document], max_len)
+            return self.frame.ids(queries[query], documents[document], max_len)
+
+        def types(number: int) -> NDArray[np.int64]:
+            query, document = pairs[number]
+            return self.frame.token_types(queries[query], documents[document], max_len)
 
         with evaluating(self.model):
             forward(
                 self.model,
-                lambda number: pair(number).ids,
+                ids,
                 lengths,
                 out,
                 read=lambda output, mask: output.logits.float(),
                 pad_id=self.pad_id,
                 batch_tokens=batch_tokens,
-                types=(lambda number: pair(number).types) if self.typed else None,
+                types=types if self.typed else None,
                 description=description,
                 unit=" pairs",
             )

@@ -17,14 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from embedtune.compute.device import is_out_of_memory
 from embedtune.core import cli
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.progress import bar, quiet_transformers
 from embedtune.models.attention import attend_by_matrix_products
-from embedtune.models.kinds import auto_class
 from embedtune.models.padding import batch_size, longest_first, pad
 from embedtune.models.pooling import pool
 
@@ -32,9 +31,7 @@ from embedtune.models.pooling import pool
 def load_backbone(directory: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """The model in `directory`, on `device`, in `dtype`, without dropout."""
     quiet_transformers()
-    model = auto_class(directory).from_pretrained(
-        directory, dtype=dtype, local_files_only=True, trust_remote_code=False
-    )
+    model = AutoModel.from_pretrained(directory, dtype=dtype, local_files_only=True, trust_remote_code=False)
     model.config.use_cache = False  # a decoder would cache keys and values that nothing uses
     model = model.to(device).eval()
     if dtype == torch.bfloat16:

@@ -8,7 +8,6 @@ from typing import Any
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 SCORING = "ForSequenceClassification"  # how the classes of models with a head end, in the architectures of config.json
-
 HEADS = ("classifier", "score")  # transformers' names of the layers that turn a hidden state into a score
 
 

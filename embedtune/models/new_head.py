@@ -12,14 +12,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.progress import quiet_transformers
 from embedtune.models.lengths import max_tokens
-from embedtune.models.saving import ADAPTER, POOLER, save_weights
+from embedtune.models.saving import POOLER, save_weights
 
-OF_EMBEDDING_MODELS = {  # files and folders of sentence-transformers that a cross-encoder has not
+OF_EMBEDDING_MODELS = {  # files that a cross-encoder has not
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     "README.md",
-    ADAPTER,
 }
 ACTIVATION = "torch.nn.modules.{}"  # what sentence-transformers' CrossEncoder applies to a logit
 
@@ -27,8 +26,8 @@ ACTIVATION = "torch.nn.modules.{}"  # what sentence-transformers' CrossEncoder a
 def write_with_new_head(embedder: Path, target: Path, seed: int) -> None:
     """Write the embedding model in `embedder` to the directory `target` as a cross-encoder whose head is random.
 
-    The head (and a pooler, where the architecture has one and the model lacks it) is drawn by `seed`. Weights are fp32.
-    Raises EmbedTuneError where the architecture has no such head.
+    The head (and a pooler, where the architecture has one and the model none or one of zeros) is drawn by `seed`.
+    Weights are fp32. Raises EmbedTuneError where the architecture has no such head.
     """
     quiet_transformers()
     tokenizer = AutoTokenizer.from_pretrained(embedder, local_files_only=True, trust_remote_code=False)

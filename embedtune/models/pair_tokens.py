@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +17,6 @@ from embedtune.core.errors import EmbedTuneError, ParameterError
 
 QUERY_SHARE = (3, 4)  # of a pair's tokens, that a query may have; FlagEmbedding's reranker cuts it there too
 PROBES = ("Who built it? 谁建的？", "Nobody knows. 没有人知道。")
-
-
-class Pair(NamedTuple):
-    """A pair's token ids and token types, both int64 of shape (n,)."""
-
-    ids: NDArray[np.int64]
-    types: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -44,15 +36,26 @@ class PairFrame:
         """The number of special tokens."""
         return len(self.prefix) + len(self.middle) + len(self.suffix)
 
-    def around(self, query: NDArray[np.integer], document: NDArray[np.integer], max_len: int) -> Pair:
-        """The pair in at most `max_len` tokens: the document is cut, and a query of more than QUERY_SHARE of them."""
-        query = query[: query_tokens(max_len)]
-        document = document[: max(0, max_len - self.length - len(query))]
+    def ids(self, query: NDArray[np.integer], document: NDArray[np.integer], max_len: int) -> NDArray[np.int64]:
+        """The token ids (n,) of a pair of at most `max_len` tokens.
+
+        The document is cut, and a query of more than QUERY_SHARE of the tokens.
+        """
+        query, document = self._cut(query, document, max_len)
         parts = (self.prefix, query, self.middle, document, self.suffix)
-        return Pair(
-            np.concatenate([part.astype(np.int64) for part in parts]),
-            np.repeat(np.array(self.types, dtype=np.int64), [len(part) for part in parts]),
-        )
+        return np.concatenate([part.astype(np.int64) for part in parts])
+
+    def token_types(self, query: NDArray[np.integer], document: NDArray[np.integer], max_len: int) -> NDArray[np.int64]:
+        """The token types (n,) of the tokens of `ids`."""
+        query, document = self._cut(query, document, max_len)
+        counts = [len(part) for part in (self.prefix, query, self.middle, document, self.suffix)]
+        return np.repeat(np.array(self.types, dtype=np.int64), counts)
+
+    def _cut(
+        self, query: NDArray[np.integer], document: NDArray[np.integer], max_len: int
+    ) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+        query = query[: query_tokens(max_len)]
+        return query, document[: max(0, max_len - self.length - len(query))]
 
     def lengths(self, queries: NDArray[np.integer], documents: NDArray[np.integer], max_len: int) -> NDArray[np.int64]:
         """The numbers of tokens of pairs, by those of their texts; all of shape (n,)."""
@@ -90,8 +93,9 @@ def pair_frame(tokenizer: Tokenizer) -> PairFrame:
         ),
     )
     query, document = (np.array(tokenizer.encode(text, add_special_tokens=False).ids) for text in PROBES)
-    joined, own = frame.around(query, document, 10_000), tokenizer.encode(*PROBES)
-    if joined.ids.tolist() != own.ids or joined.types.tolist() != own.type_ids:
+    own = tokenizer.encode(*PROBES)
+    joined, kinds = (part(query, document, 10_000).tolist() for part in (frame.ids, frame.token_types))
+    if joined != own.ids or kinds != own.type_ids:
         raise EmbedTuneError("the tokenizer joins two texts in a way that embedtune does not know; take another model")
     return frame
 

@@ -121,12 +121,11 @@ def test_a_pair_is_framed_as_the_tokenizer_frames_it_and_only_the_document_is_cu
     loaded = AutoTokenizer.from_pretrained(directory)
     for longest in (16, 20, 300):
         theirs = loaded(query, document, truncation="only_second", max_length=longest)
-        ours = frame.around(*tokens, longest)
-        assert ours.ids.tolist() == theirs["input_ids"]
-        assert ours.types.tolist() == theirs["token_type_ids"]
+        assert frame.ids(*tokens, longest).tolist() == theirs["input_ids"]
+        assert frame.token_types(*tokens, longest).tolist() == theirs["token_type_ids"]
         counts = [np.array([len(text)]) for text in tokens]
         assert frame.lengths(counts[0], counts[1], longest).tolist() == [len(theirs["input_ids"])]
-    assert set(frame.around(*tokens, 300).types.tolist()) == {0, 1}
+    assert set(frame.token_types(*tokens, 300).tolist()) == {0, 1}
 
 
 def test_in_bf16_near_scores_stay_apart(directory: Path) -> None:
