@@ -35,7 +35,9 @@ def main() -> None:
 
 
 def warnings_of(params: Params, system: str) -> list[str]:
-    """The warnings of the training of a system's embedding model, if a training made it."""
+    """The warnings of the training of a system's cross-encoder or embedding model, if a training made it."""
+    if system in params.rerankers:
+        return list(json_files.read_json(paths.training_metrics(system))["warnings"])
     fusion = params.fusions.get(system)
     model = fusion.dense if fusion else system
     mixture = params.mixtures.get(model)

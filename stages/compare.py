@@ -14,7 +14,7 @@ from stages.running import run, stage_params
 def main() -> None:
     """Write metrics/comparison.json and metrics/rounds.json, and remove what systems that are gone left in metrics/."""
     params = stage_params()
-    for path in leftovers([*params.rounds, *params.mixtures, *params.fusions]):
+    for path in leftovers([*params.rounds, *params.mixtures, *params.fusions, *params.rerankers]):
         remove(path)
         cli.say(f"compare: removed {path}, which is of no system that {paths.PARAMS} has now; git has its last version")
     scores = {name: read_scores(paths.run(name) / PER_QUERY) for name in params.systems}

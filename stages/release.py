@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 
 from embedtune.comparison.card import Facts, Results, card
 from embedtune.comparison.choice import sentence
+from embedtune.comparison.release import RERANKER as RERANKER_FOLDER
 from embedtune.comparison.release import file_hashes, name_base_of_adapter, training_history, write_release
 from embedtune.comparison.words import findings
 from embedtune.compute.device import pick_device
@@ -15,8 +16,8 @@ from embedtune.config.schema import BASE, Params
 from embedtune.core import cli, files, json_files
 from embedtune.core.errors import EmbedTuneError
 from embedtune.models.settings import read_settings
-from embedtune.models.trial import try_in_sentence_transformers
-from embedtune.retrieval.system import SYSTEM, check_parts, dense_part
+from embedtune.models.trial import try_cross_encoder, try_in_sentence_transformers
+from embedtune.retrieval.system import RERANKER, SYSTEM, check_parts, dense_part
 from stages.running import run, stage_params
 
 
@@ -41,16 +42,18 @@ def main() -> None:
         calibrated=json_files.read_json(paths.CALIBRATION_METRICS),
     )
     description = json_files.read_json(paths.run(chosen) / SYSTEM)
-    check_parts(description, Path(), only=("model",))
-    dense = dense_part(description)
+    check_parts(description, Path(), only=("model", RERANKER))
+    dense, reranker = dense_part(description), description.get(RERANKER)
     model = Path(dense["model"]["path"]) if dense else None
     text = card(facts(params, choice, model), description, read_settings(model) if model else None, found)
     beside = [paths.CALIBRATION, paths.VERDICT, paths.run(chosen) / SYSTEM]
     with files.atomic_directory(paths.RELEASE) as target:
-        write_release(model, target, text, beside)
+        write_release(model, target, text, beside, Path(reranker["path"]) if reranker else None)
         if model:
             name_base_of_adapter(target, *base_of_adapter(params, model.name))
             try_release(target, params.compute.device)
+        if reranker:
+            try_reranker(target / RERANKER_FOLDER, params.compute.device)
     json_files.write_json(paths.RELEASED, {"system": chosen, "files": file_hashes(paths.RELEASE)})
     cli.say(f"release: wrote {paths.RELEASE} ({chosen}); `embedtune publish NAME/REPOSITORY` pushes it to a hub")
 
@@ -62,6 +65,14 @@ def try_release(target: Path, wanted: str) -> None:
     """
     try:
         try_in_sentence_transformers(target, pick_device(wanted))
+    except EmbedTuneError as error:
+        raise EmbedTuneError(f"{paths.RELEASE} is not written: {error}") from error
+
+
+def try_reranker(target: Path, wanted: str) -> None:
+    """Load the cross-encoder as its users will; raise EmbedTuneError where sentence-transformers scores otherwise."""
+    try:
+        try_cross_encoder(target, pick_device(wanted))
     except EmbedTuneError as error:
         raise EmbedTuneError(f"{paths.RELEASE} is not written: {error}") from error
 
@@ -84,6 +95,8 @@ def facts(params: Params, choice: dict[str, Any], model: Path | None) -> Facts:
         "train": used_values(params, model.name if model else BASE),
         "mixtures": params.mixtures,
         "fusions": params.fusions,
+        "rerankers": params.rerankers,
+        "rerank": params.rerank,
     }
     return Facts(
         path=str(paths.RELEASE),
@@ -109,7 +122,8 @@ def origin(params: Params, model: str) -> str:
     mixture = params.mixtures.get(model)
     mixed = (mixture.model, json_files.read_json(paths.training_metrics(model))["weight"]) if mixture else None
     starts = {name: stage.start for name, stage in params.rounds.items()}
-    return training_history(model, starts, mixed, params.train.method, used_values(params, model)["num_train_epochs"])
+    epochs = used_values(params, model)["num_train_epochs"]
+    return training_history(model, starts, mixed, params.train.method, epochs)
 
 
 def used_values(params: Params, model: str) -> dict[str, Any]:

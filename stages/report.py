@@ -26,7 +26,7 @@ from embedtune.comparison.words import with_signs
 from embedtune.compute.costs import cost_of
 from embedtune.config import paths
 from embedtune.config.places import located_rules
-from embedtune.config.schema import BM25, Params, embedding_models
+from embedtune.config.schema import BASE, BM25, NONE, Params, embedding_models
 from embedtune.core import cli, files, json_files
 from embedtune.data.corpus import read_queries
 from embedtune.data.passages import open_passages
@@ -88,11 +88,11 @@ def details(params: Params, measure: str) -> dict[str, Any]:
     numbers = {document_id: number for number, document_id in enumerate(passages.document_ids)}
     collection = Collection(read_queries(paths.QUERIES, paths.QRELS, split), passages, paths.CORPUS, numbers)
     runs = {name: paths.run(name) / RUN for name in params.systems}
-    systems = [open_system(name, paths.embeddings(name), runs[name], split) for name in models]
+    reading = models or [BASE]  # what shows the passages of a document that answer
+    systems = [open_system(name, paths.embeddings(name), paths.run(name) / RUN, split) for name in reading]
     judged = (release.baseline, release.system)
-    rounds, mixtures = (
-        [name for name in params.systems if name in defined] for defined in (params.rounds, params.mixtures)
-    )
+    trained = [*params.rounds, *(name for name, entry in params.rerankers.items() if entry.objective != NONE)]
+    rounds, mixtures = ([name for name in params.systems if name in of] for of in (trained, params.mixtures))
     plots = read_plots(
         paths.PLOTS,
         systems=params.systems,
@@ -106,7 +106,7 @@ def details(params: Params, measure: str) -> dict[str, Any]:
     mixed = {name: json_files.read_json(paths.training_metrics(name)) for name in mixtures}
     before, after = (read_scores(paths.run(name) / PER_QUERY)[measure] for name in judged)
     charts = list(charts_of(plots, histograms, mixed, series_styles(models, beside), measure))
-    last = next((name for name in reversed(judged) if name in models), models[-1] if models else "")
+    last = next((name for name in reversed(judged) if name in models), reading[-1])
     return {"charts": charts, "styles": series_styles(models, beside)} | changed_questions(
         systems, runs, before, after, last, collection
     )
@@ -121,6 +121,9 @@ def kind_of(name: str, params: Params) -> str:
     if name in params.fusions:
         fusion = params.fusions[name]
         return f"the results of {fusion.dense} and of the search by words, fused by their {fusion.by}"
+    if name in params.rerankers:
+        reranker = params.rerankers[name]
+        return f"the first {reranker.depth} documents of {reranker.candidates}, put in order by a cross-encoder"
     return "a search by words, without a model" if name == BM25 else "the base model, before it was tuned"
 
 
@@ -135,10 +138,11 @@ def what_was_run(params: Params) -> dict[str, str]:
     }
     if params.dataset.source == "mldr":
         found["data"] += f", {params.dataset.repository} {params.dataset.language}, {params.dataset.revision}"
-    for name in (*params.rounds, *params.mixtures):
+    trained = [name for name, reranker in params.rerankers.items() if reranker.objective != NONE]
+    for name in (*params.rounds, *params.mixtures, *trained):
         parameters = json_files.read_json(paths.training_metrics(name))["parameters"]
         found[f"model {name}"] = provenance.size_of(paths.model(name), parameters)
-    for name in params.rounds:
+    for name in (*params.rounds, *trained):
         took = cost_of(paths.training_metrics(name), paths.training_cost(name))
         found[f"training of {name}"] = provenance.training(took)
         versions = json_files.read_json(paths.training_metrics(name))["versions"]

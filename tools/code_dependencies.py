@@ -18,7 +18,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DVC_YAML = ROOT / "dvc.yaml"
-BY_FILE = {"download", "base_model", "reranker", "segment", "check", "encode", "index", "mine", "train"}
+BY_FILE = {
+    *(
+        "download",
+        "base_model",
+        "reranker_base",
+        "segment",
+        "check",
+        "encode",
+        "index",
+        "mine",
+        "mine_reranker",
+        "train",
+    ),
+    *("train_reranker", "rerank"),
+}
 RESULTS = {"embedtune/config/recipe.py", "embedtune/config/data_checks.py"}  # of config, these change outputs
 WORDING = {
     *("embedtune/core/cli.py", "embedtune/core/errors.py", "embedtune/core/progress.py", "embedtune/core/visible.py"),
@@ -31,6 +45,8 @@ STAGE = re.compile(r"^  (\w+):\n(?:    .*\n|\n)+", re.MULTILINE)
 
 def file_of(stage: str) -> str:
     """The name of a stage's file in stages/: encode_base and encode_mixture run what encode runs."""
+    if (ROOT / "stages" / f"{stage}.py").is_file():
+        return stage
     return stage.removesuffix("_base").removesuffix("_mixture")
 
 

@@ -17,6 +17,7 @@ EXAMPLES = {
     "${rounds}": "finetuned",
     "${mixtures}": "mixed",
     "${fusions}": "hybrid_scores",
+    "${rerankers}": "reranked",
 }  # a name from each list that stages are repeated for
 
 

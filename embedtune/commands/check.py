@@ -41,8 +41,8 @@ def main(arguments: list[str]) -> None:
     for key, dependency in (
         ("dataset.path", params.dataset.path),
         ("model.path", params.model.path),
-        ("reranker.path", params.reranker.path),
         ("general_data.path", params.general_data.path),
+        *((f"rerankers.{name}.path", entry.path) for name, entry in params.rerankers.items()),
     ):
         for problem in unreadable(Path(dependency)):
             problems.add(f"{given.file}: {key}", problem)

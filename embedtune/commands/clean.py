@@ -72,7 +72,7 @@ def _state(params: Params, run: Path) -> str:
     described = _description(run)
     if described is None:
         return "of an earlier version of the code"
-    if described["name"] not in (BASE, *params.rounds, *params.mixtures):
+    if described["name"] not in (BASE, *params.rounds, *params.mixtures, *params.rerankers):
         return f"of {described['name']}, which {paths.PARAMS} no longer has"
     for key, text in described["parameters"].items():
         if value_text(params, key) != text:
@@ -122,8 +122,9 @@ def _left_by_killed(skipped: set[Path]) -> Iterator[Item]:
 
 
 def _own_places(params: Params) -> set[Path]:
-    sections = (params.dataset, params.general_data, params.model, params.reranker)
-    return {Path(os.path.normpath(section.path)) for section in sections}
+    own = [section.path for section in (params.dataset, params.general_data, params.model)]
+    own += [entry.path for entry in params.rerankers.values()]
+    return {Path(os.path.normpath(path)) for path in own}
 
 
 def _in_use(path: Path) -> bool:

@@ -17,14 +17,16 @@ from typing import Any
 import numpy as np
 
 from embedtune.comparison.calibration import probability
+from embedtune.comparison.release import RERANKER
 from embedtune.config import paths
 from embedtune.core import cli, json_files
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.visible import json_text, one_line
 from embedtune.data.passages import open_passages
+from embedtune.models.vector_store import open_store
 from embedtune.retrieval.answers import Answer, answer
 from embedtune.retrieval.dense import Vectors
-from embedtune.retrieval.searcher import VectorsOf
+from embedtune.retrieval.searcher import Searcher, VectorsOf
 from embedtune.retrieval.system import SYSTEM, Description, check_parts, dense_part, open_searcher
 
 SHOWN = 200  # characters of a passage
@@ -54,6 +56,22 @@ def encoder_of(description: Description) -> VectorsOf | None:
     return lambda queries: embedded(*(query.text for query in queries))
 
 
+def reranked(vectors_of: VectorsOf | None, candidates: Searcher, description: Description) -> Searcher:
+    """The searcher that puts the documents of `candidates` in order with the released cross-encoder."""
+    from embedtune.compute.device import pick_device  # torch takes seconds to load
+    from embedtune.models.cross_encoder import BATCH_TOKENS, load_cross_encoder
+    from embedtune.retrieval.rerank import PassageReader, RerankedSearcher
+
+    chooser = dense_part(description)
+    assert chooser is not None and vectors_of is not None, "a reranked system chooses passages by a model"
+    stored = open_store(Path(chooser["vectors"]["path"])).passages
+    reader = PassageReader(
+        open_passages(paths.PASSAGES), paths.CORPUS, vectors_of, stored, description["read_passages"]
+    )
+    model = load_cross_encoder(paths.RELEASE / RERANKER, pick_device())
+    return RerankedSearcher(candidates, reader, model, description["depth"], description["max_len"], BATCH_TOKENS)
+
+
 def table(found: list[Answer], calibration: dict[str, Any]) -> str:
     """The answers for the terminal; with a calibration, how likely the first of them is right."""
     lines = []
@@ -81,7 +99,8 @@ def main(arguments: list[str]) -> None:
         if not needed.exists():
             raise EmbedTuneError(f"{needed}: is not here, and the system needs it; `dvc pull` or `dvc repro` brings it")
     check_parts(description, root, only=("vectors", "index", "passages", "terms"))
-    searcher = open_searcher(description, root, encoder_of(description))
+    vectors_of = encoder_of(description)
+    searcher = open_searcher(description, root, vectors_of, functools.partial(reranked, vectors_of))
     found = answer(searcher, given.question, given.depth, open_passages(paths.PASSAGES), paths.CORPUS)
     if given.json:
         rows = [{"rank": rank, **vars(one)} for rank, one in enumerate(found, start=1)]

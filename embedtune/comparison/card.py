@@ -132,6 +132,8 @@ def _system_usage(description: Description, facts: Facts) -> list[str]:
     """How to rank with the whole system, where it is more than its embedding model."""
     if description["kind"] == "dense":
         return []
+    if description["kind"] == "reranked":
+        return _reranked_usage(description, facts)
     if description["kind"] == "lexical":
         what = "It is a search by words (BM25) and has no embedding model."
     elif description["by"] == "ranks":
@@ -142,6 +144,27 @@ def _system_usage(description: Description, facts: Facts) -> list[str]:
             f"the model's weigh {description['weight']:g}."
         )
     return [f"{what} `system.json` says how; in the project, `embedtune rank QUESTION` ranks with it.", ""]
+
+
+def _reranked_usage(description: Description, facts: Facts) -> list[str]:
+    found = {"dense": "the embedding model below", "lexical": "a search by words (BM25)"}.get(
+        description["candidates"]["kind"], "the embedding model below and a search by words, fused"
+    )
+    read = description["read_passages"]
+    passages = "passage that the embedding model likes best" if read == 1 else f"{read} passages that it likes best"
+    return [
+        f"A cross-encoder, in `reranker`, puts the first {description['depth']} documents of {found} in order; it "
+        f"reads a document by the {passages}. `system.json` says how; in the project, `embedtune rank QUESTION` ranks "
+        "with it.",
+        "",
+        "```python",
+        "from sentence_transformers import CrossEncoder",
+        "",
+        f'reranker = CrossEncoder("{facts.path}/reranker", max_length={description["max_len"]})',
+        'scores = reranker.predict([("a question", "a passage")])  # the higher, the more relevant',
+        "```",
+        "",
+    ]
 
 
 def _usage(settings: Settings, path: str) -> list[str]:

@@ -14,11 +14,16 @@ from embedtune.core import json_files
 from embedtune.core.errors import EmbedTuneError
 
 ADAPTER_CONFIG = Path("adapter", "adapter_config.json")
+RERANKER = "reranker"  # the folder of a reranked system's cross-encoder
 CARD = "README.md"  # the model card
 
 
-def write_release(model: Path | None, target: Path, card: str, beside: list[Path]) -> None:
+def write_release(
+    model: Path | None, target: Path, card: str, beside: list[Path], reranker: Path | None = None
+) -> None:
     """Write the model, `card` as README.md, and copies of the files `beside` into the directory `target`.
+
+    `reranker` is the cross-encoder of a system that has one; it goes into the folder RERANKER.
 
     Weights are hard links where the file system supports them, so that they take disk space once. `model` is None for a
     system that has no model, such as a search by words.
@@ -26,6 +31,8 @@ def write_release(model: Path | None, target: Path, card: str, beside: list[Path
     if model:
         ignored = shutil.ignore_patterns(CARD)
         shutil.copytree(model, target, dirs_exist_ok=True, copy_function=_link, ignore=ignored)
+    if reranker:
+        shutil.copytree(reranker, target / RERANKER, copy_function=_link)
     for file in beside:
         shutil.copy(file, target)
     (target / CARD).write_text(card, encoding="utf-8")

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import graphlib
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
-from embedtune.config.schema import BASE, BESIDE, CONTRASTIVE, RESERVED, GateRule, Params, embedding_models
+from embedtune.config.schema import (
+    BASE,
+    BESIDE,
+    CONTRASTIVE,
+    NONE,
+    RESERVED,
+    GateRule,
+    Params,
+    defined_systems,
+    embedding_models,
+)
 from embedtune.config.types import MOST_RESAMPLES, RESAMPLES_BEYOND
 from embedtune.core.errors import Problems
 from embedtune.evaluation.slice_names import BOUNDS, group_names
@@ -102,18 +114,18 @@ def _check_scored(params: Params, refuse: Callable[[str, str], None]) -> None:
 
 def _check_systems(params: Params, refuse: Callable[[str, str], None]) -> None:
     """Refuse names that two systems share, and systems that are named and not defined."""
-    taken = {*RESERVED}
-    for section, names in (("rounds", params.rounds), ("mixtures", params.mixtures), ("fusions", params.fusions)):
-        for name in names:
-            if name in taken:
-                refuse(f"{section}.{name}", f"{name} is the name of another system; choose another")
-        taken |= {*names}
+    _check_names(params, refuse)
     earlier = [BASE]
     for name, stage in params.rounds.items():
         if stage.start not in earlier:
             refuse(
                 f"rounds.{name}.from", f"expected base or an earlier round ({', '.join(earlier)}), got {stage.start}"
             )
+        if stage.teacher not in (NONE, *params.rerankers):
+            known = ", ".join((NONE, *params.rerankers))
+            refuse(f"rounds.{name}.teacher", f"expected none or one of rerankers ({known}), got {stage.teacher}")
+        if stage.teacher == NONE and params.mine.positive_passage == "teacher":
+            refuse("mine.positive_passage", f"teacher needs one, and rounds.{name}.teacher is none")
         earlier.append(name)
     for name, mixture in params.mixtures.items():
         if mixture.model not in params.rounds:
@@ -123,7 +135,10 @@ def _check_systems(params: Params, refuse: Callable[[str, str], None]) -> None:
     for name, fusion in params.fusions.items():
         if fusion.dense not in models:
             refuse(f"fusions.{name}.dense", f"expected an embedding model ({', '.join(models)}), got {fusion.dense}")
-    defined = [*models, *BESIDE, *params.fusions]
+    for name in params.rerankers:
+        _check_reranker(name, params, refuse)
+    _check_circles(params, refuse)
+    defined = defined_systems(params)
     for system in params.systems:
         if system not in defined:
             refuse("systems", f"{system} is not defined; there are {', '.join(defined)}")
@@ -135,6 +150,65 @@ def _check_systems(params: Params, refuse: Callable[[str, str], None]) -> None:
             refuse(f"release.{role}", f"expected one of systems ({', '.join(params.systems)}), got {system}")
     if params.release.system == params.release.baseline:
         refuse("release.baseline", f"expected another system than release.system, got {params.release.baseline}")
+
+
+def _check_names(params: Params, refuse: Callable[[str, str], None]) -> None:
+    taken = {*RESERVED}
+    for section in ("rounds", "mixtures", "fusions", "rerankers"):
+        names = getattr(params, section)
+        for name in names:
+            if name in taken:
+                refuse(f"{section}.{name}", f"{name} is the name of another system; choose another")
+        taken |= {*names}
+
+
+def _check_reranker(name: str, params: Params, refuse: Callable[[str, str], None]) -> None:
+    """Refuse a reranker of no model or two, over an unknown system, or with nothing to learn from."""
+    entry, models = params.rerankers[name], embedding_models(params.rounds, params.mixtures)
+    where = f"rerankers.{name}"
+    if entry.start not in (NONE, *models):
+        refuse(f"{where}.from", f"expected none or an embedding model ({', '.join(models)}), got {entry.start}")
+    if (entry.start == NONE) == (entry.model == NONE):
+        refuse(
+            f"{where}.model",
+            f"expected a hub id or local beside `from: none`, or none beside an embedding model, got {entry.model} "
+            f"beside `from: {entry.start}`",
+        )
+    elif entry.model not in (NONE, "local") and not re.fullmatch(r"[^/.~\s][^/\s]*/[^/\s]+", entry.model):
+        refuse(
+            f"{where}.model", f"expected none, local (the directory in {where}.path) or a hub id, got {entry.model!r}"
+        )
+    if entry.objective == NONE and entry.start != NONE:
+        refuse(f"{where}.objective", f"none is for a ready `model`; a new head on {entry.start} has to be trained")
+    candidates = [*models, *BESIDE, *params.fusions]
+    if entry.candidates not in candidates:
+        refuse(f"{where}.candidates", f"expected one of {', '.join(candidates)}, got {entry.candidates}")
+    if entry.depth > max(params.evaluate.depth, *params.evaluate.cutoffs):
+        refuse(f"{where}.depth", f"expected at most evaluate.depth ({params.evaluate.depth}), got {entry.depth}")
+    if entry.objective == NONE or entry.rows == "judged":
+        return
+    if not params.mine.negatives:
+        refuse(f"{where}.rows", "mined rows need mine.negatives of 1 or more, got 0; raise it, or write judged")
+    elif params.rerank.train_group_size is not None and params.rerank.train_group_size - 1 > params.mine.negatives:
+        refuse(
+            "rerank.train_group_size",
+            f"expected at most mine.negatives + 1 ({params.mine.negatives + 1}), got {params.rerank.train_group_size}",
+        )
+
+
+def _check_circles(params: Params, refuse: Callable[[str, str], None]) -> None:
+    """Refuse systems each of which waits for another's results or weights."""
+    needs: dict[str, set[str]] = {name: {stage.start, stage.teacher} for name, stage in params.rounds.items()}
+    needs |= {name: {mixture.model} for name, mixture in params.mixtures.items()}
+    needs |= {name: {fusion.dense} for name, fusion in params.fusions.items()}
+    needs |= {name: {entry.start, entry.candidates} for name, entry in params.rerankers.items()}
+    named = [*params.rounds, *params.mixtures, *params.fusions, *params.rerankers]
+    if len(needs) < len(named):
+        return  # a name that stands twice is refused as such
+    try:
+        graphlib.TopologicalSorter(needs).prepare()
+    except graphlib.CycleError as error:
+        refuse("rounds", f"these wait for each other: {' <- '.join(error.args[1])}; take one of them out of the circle")
 
 
 def _check_measure(key: str, measure: str, params: Params, refuse: Callable[[str, str], None]) -> None:

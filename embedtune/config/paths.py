@@ -20,7 +20,7 @@ PASSAGES, SLICES, DEV_POOL = DATA / "passages", DATA / "slices.csv", DATA / "dev
 LEXICAL, GENERAL_DATA = DATA / "lexical", DATA / "general_data"
 
 # models
-BASE, RERANKER, RELEASE = MODELS / "base", MODELS / "reranker", MODELS / "release"
+BASE, RELEASE = MODELS / "base", MODELS / "release"
 
 # the results of a run
 RUNS, MINED = DATA / "runs", DATA / "mined"
@@ -35,8 +35,13 @@ TENSORBOARD = LOGS / "tensorboard"
 
 
 def model(name: str) -> Path:
-    """The directory of a model: base, a training round or a mixture."""
+    """The directory of a model: base, a training round, a mixture or a reranker."""
     return MODELS / name
+
+
+def reranker_base(name: str) -> Path:
+    """The directory of the cross-encoder that a reranker's training begins with."""
+    return MODELS / "reranker_bases" / name
 
 
 def embeddings(name: str) -> Path:
@@ -65,7 +70,7 @@ def mined_sample(name: str) -> Path:
 
 
 def source(what: str) -> Path:
-    """Where the data set (data), the base model (base) or the reranker comes from, with its commit on the hub."""
+    """Where the data set (data), the base model (base) or a reranker's model comes from, with its commit on the hub."""
     return METRICS / "sources" / f"{what}.json"
 
 
@@ -90,7 +95,7 @@ def mining_plot(name: str) -> Path:
 
 
 def training_metrics(name: str) -> Path:
-    """The summary of a training round or of a mixture."""
+    """The summary of a training round, of a mixture or of a reranker's training."""
     return METRICS / "training" / f"{name}.json"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,9 @@ def parse_params(text: str, path: Path, as_typed: bool = False) -> dict[str, Any
         raise EmbedTuneError(
             f"{path}: more than {MOST_VALUES} values once its aliases (*name) are written out; write them out"
         )
+    halved = next((text for text in _texts_in(content) if re.search("[\ud800-\udfff]", text)), None)
+    if halved is not None:
+        raise EmbedTuneError(f"{path}: not valid YAML: {shown(halved)} has half a character (a lone surrogate)")
     if not isinstance(content, dict):
         raise EmbedTuneError(f"{path}: expected sections such as `dataset:` and `train:`, got {shown(content)}")
     return content
@@ -103,6 +107,15 @@ def _values_in(content: Any, known: dict[int, float]) -> float:
         inside = content.values() if isinstance(content, dict) else content
         known[id(content)] = 1 + sum(_values_in(value, known) for value in inside)
     return known[id(content)]
+
+
+def _texts_in(content: Any) -> Iterator[str]:
+    """Yield the keys and values of `content` that are texts."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, (dict, list)):
+        for inner in (*content, *content.values()) if isinstance(content, dict) else content:
+            yield from _texts_in(inner)
 
 
 def _line(error: MarkedYAMLError) -> str:

@@ -12,10 +12,11 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from embedtune.config.schema import CONTRASTIVE, Mine, Params
+from embedtune.config.schema import CONTRASTIVE, NONE, Mine, Params, Reranker
 
 PRETRAINED, FROM_SCRATCH = "pretrained", "from_scratch"
 BATCH, STEPS, MOST_EPOCHS, EVALUATIONS = 32, 100, 4, 4  # of `pretrained`: wanted, the epochs at most
+RERANK_BATCH = 16  # questions in a batch of a cross-encoder, each with a group of documents
 NEVER = "never"
 UNFITTED = 0.02  # the temperature where there is nothing to fit it on
 
@@ -62,10 +63,67 @@ def train_settings(params: Params, questions: int, normalize: bool) -> dict[str,
     written = {key: getattr(params.train, key) for key in FilledTrain.model_fields}
     chosen = _from_scratch(params) if recipe_name(params) == FROM_SCRATCH else _pretrained(params, questions, normalize)
     followed = {"query_max_len": "encode.query_max_len", "passage_max_len": "segment.max_tokens"}
+    return _settings(written, chosen, f"recipe {recipe_name(params)}", followed)
+
+
+class FilledRerank(BaseModel):
+    """The values of a cross-encoder's training. `early_stopping_patience` None is never."""
+
+    model_config = ConfigDict(frozen=True)
+    learning_rate: float
+    num_train_epochs: int
+    per_device_train_batch_size: int
+    train_group_size: int
+    warmup_ratio: float
+    eval_steps: int
+    early_stopping_patience: int | None
+    attention_dropout: float | Literal["own"]
+    max_len: int
+
+
+def rerank_settings(params: Params, entry: Reranker, questions: int, longest: int) -> dict[str, Setting]:
+    """Key -> value and source, for each key of `FilledRerank`.
+
+    `questions` is the number of training questions of the reranker `entry`, `longest` the tokens of the longest pair
+    that its model reads.
+    """
+    written = {key: getattr(params.rerank, key, None) for key in FilledRerank.model_fields}
+    written["attention_dropout"] = params.train.attention_dropout
+    batch = written["per_device_train_batch_size"] or _batch_size(questions, RERANK_BATCH)
+    epoch_steps = max(1, questions // (batch * params.train.gradient_accumulation_steps))
+    of_scratch = entry.start != NONE and recipe_name(params) == FROM_SCRATCH
+    epochs = written["num_train_epochs"] or (8 if of_scratch else _epochs(epoch_steps))
+    adapters = params.rerank.method != "full"
+    if of_scratch:
+        chosen = {
+            "learning_rate": 1e-2 if adapters else 1e-3,
+            "attention_dropout": "own",
+            "early_stopping_patience": NEVER,
+        }
+    else:
+        chosen = {"learning_rate": 2e-4 if adapters else 5e-5, "attention_dropout": 0.0, "early_stopping_patience": 2}
+    chosen |= {
+        "num_train_epochs": epochs,
+        "per_device_train_batch_size": batch,
+        "train_group_size": 8 if entry.rows == "judged" else min(8, params.mine.negatives + 1),
+        "warmup_ratio": 0.1,
+        "eval_steps": max(1, math.ceil(epochs * epoch_steps / EVALUATIONS)),
+        "max_len": rerank_max_len(params, longest),
+    }
+    return _settings(written, chosen, f"recipe {FROM_SCRATCH if of_scratch else PRETRAINED}", {})
+
+
+def rerank_max_len(params: Params, longest: int) -> int:
+    """The tokens to which a pair is cut; `longest` are those of the longest pair that the model reads."""
+    return params.rerank.max_len or min(longest, params.encode.query_max_len + params.segment.max_tokens)
+
+
+def _settings(
+    written: dict[str, Any], chosen: dict[str, Any], recipe: str, followed: dict[str, str]
+) -> dict[str, Setting]:
+    """The written values, and where one is None the chosen one, of the `recipe` or of another key of params.yaml."""
     settings = {
-        key: Setting(chosen[key], followed.get(key, f"recipe {recipe_name(params)}"))
-        if value is None
-        else Setting(value, "params.yaml")
+        key: Setting(chosen[key], followed.get(key, recipe)) if value is None else Setting(value, "params.yaml")
         for key, value in written.items()
     }
     patience = settings["early_stopping_patience"]
@@ -131,7 +189,7 @@ def _pretrained(params: Params, questions: int, normalize: bool) -> dict[str, An
     written = params.train
     batch = written.per_device_train_batch_size or _batch_size(questions)
     epoch_steps = max(1, questions // (batch * written.gradient_accumulation_steps))
-    epochs = written.num_train_epochs or min(MOST_EPOCHS, max(1, round(STEPS / epoch_steps)))
+    epochs = written.num_train_epochs or _epochs(epoch_steps)
     return _lengths_and_group(params) | {
         "learning_rate": 2e-5 if written.method == "full" else 1e-4,
         "num_train_epochs": epochs,
@@ -151,9 +209,14 @@ def _temperature(params: Params, normalize: bool) -> float | None:
     return None if normalize else 1.0  # inner products that are no cosines have a scale of their own
 
 
-def _batch_size(questions: int) -> int:
-    """BATCH, halved until two batches of questions are there; a batch of one has no other's passages as negatives."""
-    size = BATCH
+def _epochs(epoch_steps: int) -> int:
+    """As many as give STEPS steps: one at least, MOST_EPOCHS at most."""
+    return min(MOST_EPOCHS, max(1, round(STEPS / epoch_steps)))
+
+
+def _batch_size(questions: int, most: int = BATCH) -> int:
+    """`most`, halved until two batches of questions are there; a batch of one has no other's passages as negatives."""
+    size = most
     while size > 2 and 2 * size > questions:
         size //= 2
     return size

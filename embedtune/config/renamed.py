@@ -10,6 +10,8 @@ SECTIONS = {
     "fused with BM25, and `fuse.rank_constant` is its constant",
     "mix": "is called mixtures now, and `shares` are its `weights`: {mixed: {model: finetuned, weights: [0, 0.5, 1]}}",
     "probe": "is called general_data now",
+    "reranker": "gone; a ready cross-encoder is an entry of `rerankers` with `objective: none` (docs/rerankers.md), "
+    "and `rounds.<name>.teacher` names the one that chooses a round's positives",
 }
 KEYS = {
     ("train", "sub_batch_size"): "gone; a batch is cut into chunks by itself, and train.tokens_in_memory limits their "
@@ -38,3 +40,9 @@ def renamed(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if isinstance(mine, dict) and mine.get("positive_passage") == "head":
         mine["positive_passage"] = "first"
         yield "mine.positive_passage", "head is called first now"
+    if isinstance(mine, dict) and mine.get("positive_passage") == "reranker":
+        mine["positive_passage"] = "teacher"
+        yield (
+            "mine.positive_passage",
+            "reranker is called teacher now; name one of `rerankers` in `rounds.<name>.teacher`",
+        )

@@ -117,7 +117,7 @@ class Round(_Section):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
     start: SystemName = Field(alias="from")
-    teacher: Annotated[Literal["none"], Expected("none, the only one so far")]
+    teacher: Annotated[SystemName, Expected("none, or the name of one of rerankers")]
 
 
 Rounds = Annotated[
@@ -128,7 +128,7 @@ Rounds = Annotated[
 
 
 class Mine(_Section):
-    positive_passage: Literal["first", "best", "bm25", "fused", "reranker"]
+    positive_passage: Literal["first", "best", "bm25", "fused", "teacher"]
     negatives: WholeNumber
     hard_share: Share
     hard_ranks: RankWindow
@@ -152,12 +152,10 @@ class Mine(_Section):
     seed: Seed
 
 
-class Reranker(_Section):
-    name: Text
-    path: Text
-    revision: Text
-    max_len: Count
-    batch_size: Count
+Method = Literal["full", "lora", "qlora"]
+Patience = Annotated[
+    Literal["never"] | Count | None, Expected("a whole number of 1 or more, never, or null for the recipe's")
+]
 
 
 class DevPool(_Section):
@@ -172,7 +170,7 @@ Processes = Annotated[Literal["auto"] | Count, Expected("auto (every GPU), or a 
 
 
 class Train(_Section):
-    method: Literal["full", "lora", "qlora"]
+    method: Method
     recipe: Literal["auto", "pretrained", "from_scratch"]
     learning_rate: RecipePositive
     num_train_epochs: RecipeCount
@@ -216,9 +214,7 @@ class Train(_Section):
     eval_steps: RecipeCount
     max_evaluation_share: Positive
     metric_for_best_model: Literal["recall@10", "ndcg@10", "mrr@10"]
-    early_stopping_patience: Annotated[
-        Literal["never"] | Count | None, Expected("a whole number of 1 or more, never, or null for the recipe's")
-    ]
+    early_stopping_patience: Patience
     save_strategy: Strategy
     save_steps: Count
     save_total_limit: MaybeCount
@@ -237,7 +233,7 @@ class Evaluate(_Section):
     index_search: str
 
 
-BASE, BM25 = "base", "bm25"
+BASE, BM25, NONE = "base", "bm25", "none"
 BESIDE = (BM25,)  # systems beside the embedding models that no section of params.yaml names
 RESERVED = (  # names that no other system may have, since these exist:
     *(BASE, *BESIDE, "gain", "gain_standard_error"),  # in metrics/comparison.json
@@ -252,7 +248,7 @@ RESERVED = (  # names that no other system may have, since these exist:
         "rounds",
         "summary",
     ),  # files in metrics/
-    *("local", "none", "release", "reranker"),  # directories in models/
+    *("local", "none", "release", "reranker_bases"),  # directories in models/
     *("reliability", "rejection", "training", "mining", "mixing"),  # in metrics/plots/
 )
 
@@ -285,6 +281,44 @@ Fusions = Annotated[
 
 class Fuse(_Section):
     rank_constant: Count
+
+
+class Reranker(_Section):
+    """A cross-encoder that re-orders the documents of the system `candidates`.
+
+    Its weights are those of the embedding model `start` (`from` in params.yaml) with a new head or, where that is none,
+    those of a ready cross-encoder, `model`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
+    start: SystemName = Field(alias="from")
+    model: Text
+    path: Text
+    revision: Text
+    candidates: SystemName
+    depth: Rank
+    passages: Count
+    rows: Literal["mined", "judged"]
+    objective: Literal["listwise", "pairwise", "mse", "bce", "none"]
+
+
+Rerankers = Annotated[
+    dict[SystemName, Reranker],
+    Expected("rerankers in lower case, such as the one in docs/rerankers.md, or {} for none"),
+]
+
+
+class Rerank(_Section):
+    max_len: RecipeCount
+    learning_rate: RecipePositive
+    num_train_epochs: RecipeCount
+    per_device_train_batch_size: RecipeCount
+    train_group_size: RecipeCount
+    method: Method
+    warmup_ratio: Annotated[Share | None, Expected("a number from 0 to 1, or null for the recipe's")]
+    eval_steps: RecipeCount
+    early_stopping_patience: Patience
+    batch_tokens: Count
 
 
 Systems = Annotated[
@@ -371,7 +405,6 @@ class Params(_Section):
     encode: Encode
     rounds: Rounds
     mine: Mine
-    reranker: Reranker
     dev_pool: DevPool
     train: Train
     index: Index
@@ -380,6 +413,8 @@ class Params(_Section):
     mixtures: Mixtures
     fusions: Fusions
     fuse: Fuse
+    rerankers: Rerankers
+    rerank: Rerank
     systems: Systems
     release: Release
     compare: Compare
@@ -395,5 +430,5 @@ def embedding_models(rounds: Mapping[str, Round], mixtures: Mapping[str, Mixture
 
 
 def defined_systems(params: Params) -> list[str]:
-    """The names of all systems: the embedding models, BM25 and the fusions."""
-    return [*embedding_models(params.rounds, params.mixtures), *BESIDE, *params.fusions]
+    """The names of all systems: the embedding models, BM25, the fusions and the rerankers."""
+    return [*embedding_models(params.rounds, params.mixtures), *BESIDE, *params.fusions, *params.rerankers]

@@ -55,7 +55,7 @@ class EvaluationSet:
     def _lengths(self) -> NDArray[np.int64]:
         return np.minimum(self.passages.lengths() + self.frame.length, self.passages.max_tokens)
 
-    def score(self, encoder: Encoder, *, batch_tokens: int, cutoffs: list[int]) -> pd.DataFrame:
+    def score(self, model: Encoder, *, batch_tokens: int, cutoffs: list[int]) -> pd.DataFrame:
         """Per-query measures of the model's current weights: one row per query, columns such as `ndcg@10`.
 
         `batch_tokens` is the number of tokens in one forward pass. Each process encodes its part of the sequences, and
@@ -66,8 +66,8 @@ class EvaluationSet:
             sequence: Callable[[int], NDArray[np.int64]], lengths: NDArray[np.int64], kind: str
         ) -> NDArray[np.float16]:
             mine = np.array_split(np.arange(len(lengths)), distributed.world_size())[distributed.rank()]
-            out = np.empty((len(mine), encoder.dimension), dtype=np.float16)
-            encoder.encode_tokens(
+            out = np.empty((len(mine), model.dimension), dtype=np.float16)
+            model.encode_tokens(
                 lambda i: sequence(int(mine[i])),
                 lengths[mine],
                 out,

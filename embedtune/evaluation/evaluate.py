@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -44,27 +44,33 @@ def evaluate(
     system: Description,
     run: Path,
     plots: Path,
+    judged: Callable[[Sequence[Query]], Rankings] | None = None,
 ) -> tuple[dict[str, Rankings], dict[str, float]]:
     """Rank the documents for the queries of each split, and write the directories `run` and `plots` (see results.py).
 
     `queries` has the evaluated `split`, and dev if there are dev queries. `groups` are the slices of the former (see
     slices.py). Rankings have `depth` documents a query, and at least the last of `cutoffs`. `system` is the system's
-    description (see system.py). Returns split -> rankings, and measure -> mean over the queries of `split`, with those
-    of dev under dev_<measure>; where judgments are graded, the figures of correlation.py are among them. Raises
-    EmbedTuneError if `split` has no query.
+    description (see system.py). Where judgments are graded, `judged` ranks each query's judged documents alone; without
+    it they are looked for in the rankings.
+
+    Returns split -> rankings, and measure -> mean over the queries of `split`, with those of dev under dev_<measure>;
+    where judgments are graded, the figures of correlation.py are among them. Raises EmbedTuneError if `split` has no
+    query.
     """
     ids = searcher.document_ids
     graded = is_graded([query for asked in queries.values() for query in asked])
     kept = max(depth, *cutoffs)
-    rankings = {p: searcher.rank(asked, max(kept, JUDGED_DEPTH * graded)) for p, asked in queries.items()}
+    searched = max(kept, JUDGED_DEPTH) if graded and judged is None else kept
+    rankings = {part: searcher.rank(asked, searched) for part, asked in queries.items()}
     scores = {part: per_query_scores(asked, rankings[part], ids, cutoffs) for part, asked in queries.items()}
     agreements: dict[str, dict[str, float]] = {}
     if graded:
-        judged = {part: judged_scores(asked, rankings[part], ids) for part, asked in queries.items()}
-        line = fitted_line(judged.get(DEV, judged[split]))
-        agreements = {part: agreement(pairs, line) for part, pairs in judged.items()}
+        own = {part: judged(asked) for part, asked in queries.items()} if judged else rankings
+        pairs = {part: judged_scores(asked, own[part], ids) for part, asked in queries.items()}
+        line = fitted_line(pairs.get(DEV, pairs[split]))
+        agreements = {part: agreement(found, line) for part, found in pairs.items()}
         for part, asked in queries.items():
-            scores[part] = scores[part].assign(**judged_ndcg(asked, rankings[part], ids, cutoffs))
+            scores[part] = scores[part].assign(**judged_ndcg(asked, own[part], ids, cutoffs))
         rankings = {part: cut(ranked, kept) for part, ranked in rankings.items()}
     write_run_folder(run, name, queries[split], rankings, split, ids, scores[split], system, max(cutoffs))
     write_plots(plots, scores[split], cutoffs, groups)

@@ -144,6 +144,16 @@ def read_mined(path: Path) -> list[MinedRow]:
     ]
 
 
+def read_texts_of_rows(path: Path) -> dict[int, str]:
+    """Passage number -> text, of every passage in a file of mined rows."""
+    return {
+        number: text
+        for row in json_files.read_json_lines(path)
+        for numbers, texts in (("pos_passages", "pos"), ("neg_passages", "neg"))
+        for number, text in zip(row[numbers], row[texts], strict=True)
+    }
+
+
 def read_negatives(path: Path) -> set[tuple[str, int]]:
     """The (query id, passage number) of every negative in a file of mined rows."""
     return {(row["query_id"], passage) for row in json_files.read_json_lines(path) for passage in row["neg_passages"]}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,13 +145,14 @@ def load_cross_encoder(directory: Path, device: torch.device, dtype: torch.dtype
     return cross_encoder_of(model, directory)
 
 
-def head_in_fp32(model: PreTrainedModel) -> None:
-    """Let the layers that turn the last hidden state into a score compute in fp32."""
+def head_in_fp32(model: torch.nn.Module) -> None:
+    """Let the layers that turn the last hidden state into a score compute in fp32, under autocast too."""
     for name in HEADS:
         head = getattr(model, name, None)
         if head is not None:
-            head.float().register_forward_pre_hook(_to_fp32)
+            head.float().forward = functools.partial(_in_fp32, head.forward)
 
 
-def _to_fp32(module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(x.float() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in inputs)
+def _in_fp32(compute: Callable[..., torch.Tensor], *inputs: torch.Tensor, **named: Any) -> torch.Tensor:
+    with torch.autocast(inputs[0].device.type, enabled=False):
+        return compute(*(x.float() if x.is_floating_point() else x for x in inputs), **named)

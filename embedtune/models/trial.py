@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from embedtune.compute.device import half_on_gpu, pick_device
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.progress import quiet_transformers
+from embedtune.models.cross_encoder import load_cross_encoder
 from embedtune.models.encoder import load_encoder
 
 TEXTS = (
@@ -63,6 +64,49 @@ def try_in_sentence_transformers(directory: Path, device: torch.device | None = 
             "or settings files say something else than what was trained"
         )
     return lowest
+
+
+def try_cross_encoder(directory: Path, device: torch.device | None = None) -> float:
+    """The largest difference between sentence-transformers' scores of some pairs and embedtune's, as a share.
+
+    It is a share of the range of the scores, 1 at least. Raises EmbedTuneError when sentence-transformers cannot load
+    or run the cross-encoder, and when the difference exceeds `TOLERANCE`.
+    """
+    quiet_transformers()
+    from sentence_transformers import CrossEncoder
+
+    device = device or pick_device()
+    dtype = half_on_gpu(device)
+    own = load_cross_encoder(directory, device, dtype)
+    pairs = [(query, document) for query in TEXTS[:2] for document in TEXTS]
+    numbers = [(TEXTS.index(query), TEXTS.index(document)) for query, document in pairs]
+    tokens = own.tokenize(TEXTS)
+    ours = own.scores(numbers, tokens, tokens, max_len=own.max_tokens).astype(np.float64)
+    del own  # memory may hold a large model only once
+    try:
+        model = CrossEncoder(
+            str(directory),
+            device=str(device),
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"dtype": dtype},
+        )
+        theirs = model.predict(
+            pairs,
+            batch_size=len(pairs),
+            show_progress_bar=False,
+            activation_fn=torch.nn.Identity(),
+            convert_to_numpy=True,
+        )
+    except Exception as error:  # whatever it meets in these files, its users will meet too
+        raise EmbedTuneError(f"sentence-transformers cannot use the cross-encoder: {error}") from error
+    difference = float(np.abs(ours - np.asarray(theirs)).max() / max(1.0, float(np.ptp(ours))))
+    if not difference <= TOLERANCE[dtype]:
+        raise EmbedTuneError(
+            f"sentence-transformers gives other scores than embedtune: they differ by {difference:.1e} of their range; "
+            "the cross-encoder's tokenizer or settings files say something else than what was trained"
+        )
+    return difference
 
 
 def _cosines(a: NDArray[np.float64], b: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -126,6 +126,12 @@ def stored_vectors(store: VectorStore, queries: Mapping[str, Sequence[Query]]) -
     return lambda asked: store.queries(_split_of(asked, queries))
 
 
+def vectors_by_id(queries: Sequence[Query], vectors: Vectors) -> VectorsOf:
+    """The vectors of some of `queries`, by their ids; `vectors` (q, d) are those of all, in their order."""
+    row_of = {query.id: row for row, query in enumerate(queries)}
+    return lambda asked: vectors[[row_of[query.id] for query in asked]]
+
+
 def _split_of(asked: Sequence[Query], queries: Mapping[str, Sequence[Query]]) -> str:
     ids = [query.id for query in asked]
     split = next((name for name, known in queries.items() if [query.id for query in known] == ids), None)

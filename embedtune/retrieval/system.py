@@ -3,6 +3,8 @@
     kind dense      model, vectors, index (with its search parameters), passages; best_passages, query_max_len
     kind lexical    terms (BM25's index)
     kind fused      dense and lexical (a description each), by (ranks or scores), rank_constant or weight, depth
+    kind reranked   candidates (a description), reranker (a cross-encoder), depth, max_len; dense (a description): what
+                    chooses the read_passages passages by which a document is read
 
 Every system's run has one. From it the same system is opened again: to release it, or to answer a new question.
 """
@@ -10,7 +12,7 @@ Every system's run has one. From it the same system is opened again: to release 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ from embedtune.retrieval.indexes import META, open_index
 from embedtune.retrieval.searcher import DenseSearcher, Fuse, FusedSearcher, LexicalSearcher, Searcher, VectorsOf
 
 SYSTEM = "system.json"
-DENSE, LEXICAL, FUSED = "dense", "lexical", "fused"
+DENSE, LEXICAL, FUSED, RERANKED = "dense", "lexical", "fused", "reranked"
+CANDIDATES, RERANKER = "candidates", "reranker"
 DOCUMENTS = "documents.json"  # the ids of the texts of a BM25 index
 IDENTIFIED_BY = {  # what a part is known by: a small file that holds hashes of the large ones, or a table of texts
     "vectors": STORE,
@@ -33,6 +36,7 @@ IDENTIFIED_BY = {  # what a part is known by: a small file that holds hashes of 
     "passages": "passages.parquet",
     "terms": INDEX,
     "model": "",  # the whole directory
+    RERANKER: "",
 }
 Description = Mapping[str, Any]
 
@@ -61,6 +65,24 @@ def describe_fused(dense: Description, lexical: Description, depth: int, **how: 
     return {"kind": FUSED, **how, "depth": depth, DENSE: dense, LEXICAL: lexical}
 
 
+def describe_reranked(
+    candidates: Description, chooser: Description, reranker: Path, *, depth: int, read_passages: int, max_len: int
+) -> dict[str, Any]:
+    """The description of the results of `candidates` whose first `depth` documents a cross-encoder puts in order.
+
+    `chooser` is the dense system by which the `read_passages` passages of a document are chosen.
+    """
+    return {
+        "kind": RERANKED,
+        RERANKER: _part(RERANKER, reranker),
+        "depth": depth,
+        "read_passages": read_passages,
+        "max_len": max_len,
+        DENSE: chooser,
+        CANDIDATES: candidates,
+    }
+
+
 def dense_part(description: Description) -> Description | None:
     """The dense part of a system, the system itself if it is dense; None for a search by words alone."""
     if description["kind"] == DENSE:
@@ -80,8 +102,19 @@ def check_parts(description: Description, root: Path, only: tuple[str, ...] = tu
             raise EmbedTuneError(f"{path}: is not what the system was measured with; run `dvc checkout` or `dvc repro`")
 
 
-def open_searcher(description: Description, root: Path, vectors_of: VectorsOf | None) -> Searcher:
-    """The system's searcher, with its data in `root`. `vectors_of` embeds queries; a lexical system needs none."""
+def open_searcher(
+    description: Description,
+    root: Path,
+    vectors_of: VectorsOf | None,
+    rerank: Callable[[Searcher, Description], Searcher] | None = None,
+) -> Searcher:
+    """The system's searcher, with its data in `root`. `vectors_of` embeds queries; a lexical system needs none.
+
+    `rerank` puts a cross-encoder over a searcher, as the description of a reranked system says; others need none.
+    """
+    if description["kind"] == RERANKED:
+        assert rerank is not None, "a reranked system needs a cross-encoder"
+        return rerank(open_searcher(description[CANDIDATES], root, vectors_of), description)
     if description["kind"] == FUSED:
         dense, lexical = (open_searcher(description[part], root, vectors_of) for part in (DENSE, LEXICAL))
         return FusedSearcher(dense, lexical, fuse_of(description), description["depth"])
@@ -111,7 +144,7 @@ def _part(name: str, path: Path) -> dict[str, str]:
 
 def _parts(description: Description) -> Iterator[tuple[str, Mapping[str, str]]]:
     for name, value in description.items():
-        if name in (DENSE, LEXICAL):
+        if name in (DENSE, LEXICAL, CANDIDATES):
             yield from _parts(value)
         elif name in IDENTIFIED_BY:
             yield name, value

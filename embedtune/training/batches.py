@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -17,9 +17,39 @@ from torch.utils.data import Sampler
 
 from embedtune.core.seeds import generator
 from embedtune.models.padding import pad
-from embedtune.training.training_data import TrainingExample
+
+if TYPE_CHECKING:
+    from embedtune.training.training_data import TrainingExample
 
 GROUPED_BATCHES = 50  # most batches that are sorted by length together; between such chunks the order stays random
+
+
+class ExampleSet(Protocol):
+    """What is trained on: questions, each with a group of passages. An item's key is epoch * len + question number."""
+
+    group_size: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: int) -> Any: ...
+
+    def collate(self, groups: list[Any], pad_id: int, multiple_of: int) -> Any:
+        """The batch of some items, a dictionary of NumPy arrays; sequences are padded to a multiple of `multiple_of`.
+
+        Its `query_ids` are those of the questions.
+        """
+
+    def longest(self) -> int:
+        """The number of tokens of the longest sequence."""
+
+    def most_tokens(self) -> int:
+        """The most tokens that a question and its group may have."""
+
+    def mean_tokens(self) -> float:
+        """The mean number of tokens of a question and its group."""
+
+    def lengths(self) -> NDArray[np.int64]:
+        """For each question, by how many tokens it is long (n,): questions of like length may share a batch."""
 
 
 class Batch(TypedDict):
@@ -151,7 +181,8 @@ class BatchSampler(Sampler[list[int]]):
 
 def collate(groups: list[TrainingExample], pad_id: int, multiple_of: int) -> Batch:
     """Collate groups into a Batch; queries and passages are each padded to a multiple of `multiple_of` tokens."""
-    return tensors_of(collate_arrays(groups, pad_id, multiple_of))
+    batch: Batch = tensors_of(collate_arrays(groups, pad_id, multiple_of))
+    return batch
 
 
 def collate_arrays(groups: list[TrainingExample], pad_id: int, multiple_of: int) -> BatchArrays:
@@ -171,20 +202,11 @@ def collate_arrays(groups: list[TrainingExample], pad_id: int, multiple_of: int)
     }
 
 
-def tensors_of(arrays: BatchArrays) -> Batch:
+def tensors_of(arrays: Any) -> Any:
     """The same batch with tensors, which share the arrays' memory."""
-    return {
-        "query_ids": arrays["query_ids"],
-        "queries": {name: torch.from_numpy(array) for name, array in arrays["queries"].items()},
-        "passages": {name: torch.from_numpy(array) for name, array in arrays["passages"].items()},
-        "relevant": torch.from_numpy(arrays["relevant"]),
-        "documents": torch.from_numpy(arrays["documents"]),
-        "relevant_texts": torch.from_numpy(arrays["relevant_texts"]),
-        "texts": torch.from_numpy(arrays["texts"]),
-        "scores": None if arrays["scores"] is None else torch.from_numpy(arrays["scores"]),
-        "rels": None if arrays["rels"] is None else torch.from_numpy(arrays["rels"]),
-        "weights": torch.from_numpy(arrays["weights"]),
-    }
+    if isinstance(arrays, dict):
+        return {name: tensors_of(value) for name, value in arrays.items()}
+    return torch.from_numpy(arrays) if isinstance(arrays, np.ndarray) else arrays
 
 
 def _padded(rows: list[list[int]]) -> NDArray[np.int64]:

@@ -6,38 +6,46 @@ import functools
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
-from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
 
 from embedtune.compute import distributed
 from embedtune.compute.chosen_once import chosen_once
 from embedtune.compute.device import DTYPES, mixed_precision, pick_device
 from embedtune.core import cli
 from embedtune.core.errors import ParameterError
-from embedtune.evaluation.dev_evaluation import EvaluationSet, indistinguishable_from_best
+from embedtune.evaluation.dev_evaluation import indistinguishable_from_best
 from embedtune.models.adapters import load_for_training, load_weights, trained_parameters
+from embedtune.models.cross_encoder import CrossEncoder, cross_encoder_of
 from embedtune.models.encode import pad_token_id
 from embedtune.models.encoder import Encoder
+from embedtune.models.kinds import is_cross_encoder
 from embedtune.models.merge import merge
 from embedtune.models.saving import ADAPTER, save_trained
 from embedtune.models.settings import read_settings
 from embedtune.models.tokenization import load_tokenizer
 from embedtune.training import checkpoints
-from embedtune.training.batches import BatchPlan, BatchSampler
+from embedtune.training.batches import BatchPlan, BatchSampler, ExampleSet
 from embedtune.training.grad_cache import Chunking
 from embedtune.training.loading import batches, worker_deaths_explained
 from embedtune.training.loop import Checkpointing, Evaluator, Record, Schedule, train
+from embedtune.training.network import Network
 from embedtune.training.objectives.objective import Objective
 from embedtune.training.optimisation import Optimisation
 from embedtune.training.options import Adapter, Batching, Evaluating, Optimizer, Saving
 from embedtune.training.step_memory import chunking_for
-from embedtune.training.training_data import TrainingSet
 
 EVALUATION_BATCH_TOKENS = 16_384  # tokens in one forward pass on a GPU; a CPU is faster with fewer
 CUTOFF = 10  # of the measures on dev queries
+
+
+class DevQuestions(Protocol):
+    """Dev questions with what is ranked for them; see evaluation/dev_evaluation.py and dev_reranking.py."""
+
+    def score(self, model: Any, *, batch_tokens: int, cutoffs: list[int]) -> pd.DataFrame:
+        """Per-query measures of an Encoder or a CrossEncoder, such as `ndcg@10`: a row for each query."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class Trained:
 
 def fine_tune(
     base: Path,
-    training_set: TrainingSet,
+    training_set: ExampleSet,
     objective: Objective,
     *,
     run: Path,
@@ -67,12 +75,12 @@ def fine_tune(
     optimizer: Optimizer = Optimizer(),
     evaluating: Evaluating = Evaluating(),
     saving: Saving = Saving(),
-    dev: EvaluationSet | None = None,
+    dev: DevQuestions | None = None,
     evaluate_only_after: Collection[int] | None = None,
     logging_steps: int = 10,
     device: torch.device | None = None,
 ) -> Trained:
-    """Fine-tune the model in `base` with an objective such as `Contrastive()`.
+    """Fine-tune the model in `base`, an embedding model or a cross-encoder, with an objective such as `Contrastive()`.
 
     Checkpoints are written to the directory `run`; training resumes from its newest whole one. With `dev`, and
     unless `evaluating.eval_strategy` is no, dev is evaluated during training, and the main process returns the best
@@ -87,7 +95,8 @@ def fine_tune(
     """
     schedule = schedule_of(len(training_set), batching)
     objective.check(schedule.plan.batch_size, schedule.plan.processes, training_set.group_size)
-    settings, pad_id, device = read_settings(base), pad_token_id(base), device or pick_device()
+    settings = None if is_cross_encoder(base) else read_settings(base)
+    pad_id, device = pad_token_id(base), device or pick_device()
     last, state = _resume_point(run) if distributed.is_main() else (None, None)
     torch.manual_seed(batching.seed)  # for the initial weights of an adapter
     backbone = load_for_training(
@@ -108,13 +117,15 @@ def fine_tune(
         record = Record(**state["record"])
         cli.say_once(f"train: going on from step {record.step} of {schedule.steps}, saved in {run}")
 
-    encoder = Encoder(backbone, load_tokenizer(base), settings, pad_id)
+    reader: Encoder | CrossEncoder = (
+        Encoder(backbone, load_tokenizer(base), settings, pad_id) if settings else cross_encoder_of(backbone, base)
+    )
 
     def score() -> pd.DataFrame:
         assert dev is not None, "only a dev set is evaluated"
         with optimisation.autocast():
             batch_tokens = EVALUATION_BATCH_TOKENS if device.type == "cuda" else 2048
-            return dev.score(encoder, batch_tokens=batch_tokens, cutoffs=[CUTOFF])
+            return dev.score(reader, batch_tokens=batch_tokens, cutoffs=[CUTOFF])
 
     evaluated = dev and evaluating.eval_strategy != "no"
     evaluation = Evaluator(score, evaluating, evaluate_only_after) if evaluated else None
@@ -147,17 +158,14 @@ def fine_tune(
 
 
 def _chunking(
-    embedder: AbsEmbedderModel, training_set: TrainingSet, batching: Batching, optimizer: Optimizer, run: Path
+    embedder: Network, training_set: ExampleSet, batching: Batching, optimizer: Optimizer, run: Path
 ) -> Chunking:
     """How batches are cut into chunks, for this machine's memory.
 
     A chunk's size is chosen once, and taken over when a run resumes: dropout depends on it. What is kept is not.
     """
-    longest_query, longest_passage = training_set.longest()
-    longest = max(longest_query, longest_passage)
-    questions = min(batching.per_device_train_batch_size, len(training_set))
-    most = questions * (longest_query + training_set.group_size * longest_passage)
-
+    longest = training_set.longest()
+    most = min(batching.per_device_train_batch_size, len(training_set)) * training_set.most_tokens()
     device = next(embedder.parameters()).device
     own = chunking_for(
         embedder,

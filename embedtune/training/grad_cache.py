@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
 
 from embedtune.compute import distributed
 from embedtune.compute.device import is_out_of_memory
 from embedtune.core.seeds import torch_seed
 from embedtune.models.padding import batch_size
+from embedtune.training.network import Network
 
 Features = dict[str, torch.Tensor]
 Loss = Callable[[dict[str, torch.Tensor]], tuple[torch.Tensor, torch.Tensor]]
@@ -57,7 +57,7 @@ class _Chunk:
 
 
 def accumulate_gradient(
-    embedder: AbsEmbedderModel,
+    embedder: Network,
     sides: Mapping[str, Features],
     loss_of: Loss,
     *,
@@ -126,7 +126,7 @@ def _part(features: Features, rows: torch.Tensor, multiple_of: int = 1) -> Featu
     return {name: tensor[rows, :longest] for name, tensor in features.items()}
 
 
-def _embed(embedder: AbsEmbedderModel, chunk: _Chunk, device: torch.device) -> torch.Tensor:
+def _embed(embedder: Network, chunk: _Chunk, device: torch.device) -> torch.Tensor:
     torch.manual_seed(chunk.seed)
     return embedder.encode({name: tensor.to(device, non_blocking=True) for name, tensor in chunk.features.items()})
 

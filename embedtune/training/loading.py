@@ -12,30 +12,30 @@ import functools
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from torch.utils.data import DataLoader
 
 from embedtune.compute.processes import end_with_parent, processor_count
 from embedtune.core import cli
 from embedtune.core.errors import ParameterError
-from embedtune.training.batches import Batch, BatchSampler, collate_arrays, tensors_of
+from embedtune.training.batches import BatchSampler, ExampleSet, tensors_of
 from embedtune.training.stopping import ignore_ctrl_c
-from embedtune.training.training_data import TrainingSet
 
 
 def batches(
-    training_set: TrainingSet, sampler: BatchSampler, pad_id: int, multiple_of: int, workers: int
-) -> Iterator[Batch]:
-    """The sampler's batches; queries and passages are each padded to a multiple of `multiple_of` tokens.
+    training_set: ExampleSet, sampler: BatchSampler, pad_id: int, multiple_of: int, workers: int
+) -> Iterator[Any]:
+    """The sampler's batches with tensors; token sequences are padded to a multiple of `multiple_of` tokens.
 
     At most so many of the `workers` that are asked for are started that all processes of this machine have one
     processor for each.
     """
     started = _workers_here(workers)
-    loader = DataLoader(
-        training_set,
+    loader: DataLoader[Any] = DataLoader(
+        training_set,  # type: ignore[arg-type]  # it has what a Dataset has
         batch_sampler=sampler,
-        collate_fn=functools.partial(collate_arrays, pad_id=pad_id, multiple_of=multiple_of),
+        collate_fn=functools.partial(training_set.collate, pad_id=pad_id, multiple_of=multiple_of),
         num_workers=started,
         worker_init_fn=functools.partial(_prepare_worker, parent=os.getpid()),
         multiprocessing_context="fork" if started else None,  # so that this process is the workers' parent

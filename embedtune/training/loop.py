@@ -13,13 +13,14 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from embedtune.compute import distributed
 from embedtune.core.errors import SHOWN_PROBLEMS, EmbedTuneError
 from embedtune.training import checkpoints
-from embedtune.training.batches import Batch, BatchPlan
+from embedtune.training.batches import BatchPlan
 from embedtune.training.optimisation import Optimisation, StepResult
 from embedtune.training.options import Evaluating, Saving
 from embedtune.training.progress_bar import TrainingBar
@@ -131,7 +132,7 @@ class Record:
 
 def train(
     optimisation: Optimisation,
-    batches: Iterator[Batch],
+    batches: Iterator[Any],
     schedule: Schedule,
     record: Record,
     *,
@@ -172,7 +173,7 @@ def train(
             bar.log(_close_window(record, schedule))
 
 
-def _note(record: Record, result: StepResult, batches: list[Batch], seconds: float, schedule: Schedule) -> None:
+def _note(record: Record, result: StepResult, batches: list[Any], seconds: float, schedule: Schedule) -> None:
     if record.step % schedule.epoch_steps == 0:
         record.epoch_losses.append([0.0, 0])
     record.epoch_losses[-1][0] += result.loss
@@ -180,9 +181,8 @@ def _note(record: Record, result: StepResult, batches: list[Batch], seconds: flo
     record.step += 1
     record.seconds += seconds
     record.window.append([result.loss, result.accuracy, result.learning_rate, result.gradient_norm])
-    for batch in batches:
-        record.questions += len(batch["query_ids"])
-        record.tokens += int(batch["queries"]["attention_mask"].sum() + batch["passages"]["attention_mask"].sum())
+    record.questions += sum(len(batch["query_ids"]) for batch in batches)
+    record.tokens += result.tokens
 
 
 def _close_window(record: Record, schedule: Schedule) -> dict[str, float]:
@@ -230,9 +230,7 @@ def _save(optimisation: Optimisation, record: Record, saving: Checkpointing) -> 
     distributed.computed_on_main(write)
 
 
-def _refuse_bad_loss(
-    result: StepResult, record: Record, steps: int, batches: list[Batch], saving: Checkpointing
-) -> None:
+def _refuse_bad_loss(result: StepResult, record: Record, steps: int, batches: list[Any], saving: Checkpointing) -> None:
     """Raise EmbedTuneError if the loss or gradient is NaN or infinite: further steps would be wasted."""
     if result.finite:
         return

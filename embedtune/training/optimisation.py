@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
 from transformers import get_scheduler
 
 from embedtune.compute import distributed
@@ -20,8 +19,8 @@ from embedtune.compute.device import DTYPES, mixed_precision
 from embedtune.core import cli
 from embedtune.core.errors import EmbedTuneError
 from embedtune.models.adapters import trained_parameters
-from embedtune.training.batches import Batch
 from embedtune.training.grad_cache import Chunking, ChunkTooLargeError, accumulate_gradient
+from embedtune.training.network import Network
 from embedtune.training.objectives.objective import Objective
 from embedtune.training.options import Optimizer
 
@@ -34,7 +33,8 @@ class StepResult:
 
     `accuracy` is the weighted share of the examples that the model got right (see the objective). `gradient_norm` is
     the L2 norm before clipping. If `finite` is false, the step was not applied. With fp16, an infinite gradient leaves
-    it true: the loss scaler skips that step. `stop` is true if any process asked to stop.
+    it true: the loss scaler skips that step. `stop` is true if any process asked to stop. `tokens` is the number
+    that this process read, padding excluded.
     """
 
     loss: float
@@ -43,6 +43,7 @@ class StepResult:
     learning_rate: float
     finite: bool
     stop: bool
+    tokens: int
 
 
 class Optimisation:
@@ -50,7 +51,7 @@ class Optimisation:
 
     def __init__(
         self,
-        embedder: AbsEmbedderModel,
+        embedder: Network,
         objective: Objective,
         options: Optimizer,
         *,
@@ -81,7 +82,7 @@ class Optimisation:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
         self.dtype = DTYPES[options.precision]
 
-    def step(self, batches: list[Batch], number: int, stop: Callable[[], bool] = lambda: False) -> StepResult:
+    def step(self, batches: list[Any], number: int, stop: Callable[[], bool] = lambda: False) -> StepResult:
         """Take step `number` (from 0) on the mean loss of all examples in `batches`, this process's part of each batch.
 
         Every example counts by its weight, whatever the size of its batch.
@@ -89,7 +90,7 @@ class Optimisation:
         If `stop()` is true on any process, the result's `stop` is true on all. Raises EmbedTuneError if not even a
         chunk of one sequence fits in memory.
         """
-        weight = self._weight(batches)
+        weight, tokens = self._weight(batches), self._tokens(batches)
         sums = self._gradients(batches, number, weight)
         while sums is None:
             self.optimizer.zero_grad()
@@ -104,18 +105,22 @@ class Optimisation:
         stopping = torch.full((1,), float(stop()), device=self.device)
         loss, accuracy, stopped = distributed.all_reduce(torch.cat([sums, stopping])).tolist()
         finite = math.isfinite(loss) and (self.scaler.is_enabled() or math.isfinite(norm))
-        result = StepResult(loss, accuracy, norm, self.scheduler.get_last_lr()[0], finite, stopped > 0)
+        result = StepResult(loss, accuracy, norm, self.scheduler.get_last_lr()[0], finite, stopped > 0, tokens)
         if finite:
             self._apply()
         self.optimizer.zero_grad()
         return result
 
-    def _weight(self, batches: list[Batch]) -> float:
+    def _weight(self, batches: list[Any]) -> float:
         """The weight of the step's batches on all processes."""
         own = torch.full((1,), sum(self.objective.weight(batch) for batch in batches), device=self.device)
         return float(distributed.all_reduce(own))
 
-    def _gradients(self, batches: list[Batch], number: int, weight: float) -> torch.Tensor | None:
+    def _tokens(self, batches: list[Any]) -> int:
+        sides = [side for batch in batches for side in self.objective.sides(batch).values()]
+        return sum(int(side["attention_mask"].sum()) for side in sides)
+
+    def _gradients(self, batches: list[Any], number: int, weight: float) -> torch.Tensor | None:
         """Add the batches' gradients; return this process's parts of (loss, accuracy), None if memory ran out."""
         try:
             return torch.stack([self._gradient(b, number, i, weight) for i, b in enumerate(batches)]).sum(0)
@@ -157,7 +162,7 @@ class Optimisation:
         """The mixed-precision context of the model's passes; trained weights, scores and loss stay in fp32."""
         return mixed_precision(self.device, self.dtype)
 
-    def _gradient(self, batch: Batch, step: int, index: int, weight: float) -> torch.Tensor:
+    def _gradient(self, batch: Any, step: int, index: int, weight: float) -> torch.Tensor:
         """Add one batch's gradient; return its part of the step's mean (loss, accuracy).
 
         `weight` is that of all the step's batches on all processes.
@@ -178,7 +183,7 @@ class Optimisation:
         )
         return torch.stack([loss, accuracy])
 
-    def _halve(self, batches: list[Batch]) -> None:
+    def _halve(self, batches: list[Any]) -> None:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         sides = [side for batch in batches for side in self.objective.sides(batch).values()]

@@ -10,10 +10,12 @@ NO_CHANGE = 1e-6  # of the weights, relative: float32's own precision
 LINES = 4  # of the loss curve, at least, before its course is judged
 
 
-def warnings(record: Record, weight_change: float, metric: str, base: float | None) -> Iterator[str]:
+def warnings(
+    record: Record, weight_change: float, metric: str, base: float | None, rival: str = "the base model"
+) -> Iterator[str]:
     """Yield a sentence for each reason to doubt the training; `weight_change` is that of `relative_change`.
 
-    `metric` is the measure on dev by which the best checkpoint was chosen, `base` the base model's mean of it (None
+    `metric` is the measure on dev by which the best checkpoint was chosen, `base` the mean of it that `rival` has (None
     without an evaluation). Parameters stand in backticks.
     """
     if weight_change < NO_CHANGE:
@@ -34,6 +36,7 @@ def warnings(record: Record, weight_change: float, metric: str, base: float | No
         best = max(line[metric] for line in record.evaluations)
         if best < base:
             yield (
-                f"no checkpoint is as good as the base model: {metric} {best:.4f} at best, {base:.4f} of the base "
-                "model, among dev's pool of documents; a lower `learning_rate`, or null for `temperature`, may help"
+                f"no checkpoint is as good as {rival}: {metric} {best:.4f} at best, {base:.4f} of {rival}, among the "
+                "documents that dev questions are ranked among; a lower `learning_rate`"
+                + (", or null for `temperature`, may help" if rival == "the base model" else " or more rows may help")
             )

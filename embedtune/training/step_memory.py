@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
 
 from embedtune.compute.device import is_out_of_memory
 from embedtune.compute.memory import free_bytes
 from embedtune.core.errors import ParameterError
 from embedtune.models.adapters import trained_parameters
 from embedtune.training.grad_cache import Chunking
+from embedtune.training.network import Network
 
 CHUNK_TOKENS = {"cpu": 8192, "cuda": 65_536}  # in one pass where memory holds them; cuda: a guess, unmeasured
 USED_SHARE = 0.85  # of the free memory; the rest is for the system, evaluations and what is not foretold
@@ -31,7 +31,7 @@ COPY_BYTES = 2  # for each trained weight of a matrix product: its copy in 16 bi
 
 
 def chunking_for(
-    embedder: AbsEmbedderModel,
+    embedder: Network,
     tokens_in_memory: int | None,
     longest: int,
     most: int,
@@ -94,7 +94,7 @@ def fitting(budget: int, per_token: float, temporary: float, chunk: int, longest
     )
 
 
-def fixed_bytes(embedder: AbsEmbedderModel, reduced: bool) -> int:
+def fixed_bytes(embedder: Network, reduced: bool) -> int:
     """What a step takes whatever its batch: gradients, the optimiser's state and, if `reduced`, copies in 16 bits."""
     trained = trained_parameters(embedder)
     tables = {id(module.weight) for module in embedder.modules() if isinstance(module, torch.nn.Embedding)}
@@ -103,7 +103,7 @@ def fixed_bytes(embedder: AbsEmbedderModel, reduced: bool) -> int:
 
 
 def activation_bytes(
-    embedder: AbsEmbedderModel, tokens: int, autocast: Callable[[], contextlib.AbstractContextManager[Any]]
+    embedder: Network, tokens: int, autocast: Callable[[], contextlib.AbstractContextManager[Any]]
 ) -> int:
     """The bytes that embedding a sequence of `tokens` tokens leaves in memory for its backward pass.
 
@@ -117,9 +117,7 @@ def activation_bytes(
     return int(tokens * (many / long + square * (tokens - long)))
 
 
-def _measured(
-    embedder: AbsEmbedderModel, tokens: int, autocast: Callable[[], contextlib.AbstractContextManager[Any]]
-) -> int:
+def _measured(embedder: Network, tokens: int, autocast: Callable[[], contextlib.AbstractContextManager[Any]]) -> int:
     """The bytes of a sequence: those of three less those of two, so that weights and their copies cancel out.
 
     One token is padding: some kernels keep a mask where there is any.

@@ -19,6 +19,7 @@ from embedtune.data.passages import Passages, text_hash
 from embedtune.mining.mined_rows import MinedRow
 from embedtune.models.settings import Settings
 from embedtune.models.tokenization import Frame, check_room, frame, tokenize_queries
+from embedtune.training.batches import BatchArrays, collate_arrays
 
 
 class TrainingExample(TypedDict):
@@ -137,10 +138,22 @@ class TrainingSet(Dataset[TrainingExample]):
         passages = np.mean([counts[[*row.positives, *row.negatives]].mean() for row in self.rows])
         return float(np.mean([len(query) for query in self.query_tokens]) + self.group_size * passages)
 
-    def longest(self) -> tuple[int, int]:
-        """The tokens of the longest query and of the longest passage, special tokens and instruction included."""
+    def longest(self) -> int:
+        """The number of tokens of the longest query or passage, special tokens and instruction included."""
+        return max(self._longest())
+
+    def most_tokens(self) -> int:
+        """The most tokens that a query and its group may have."""
+        query, passage = self._longest()
+        return query + self.group_size * passage
+
+    def _longest(self) -> tuple[int, int]:
         longest_query = max(len(query) for query in self.query_tokens)
         return longest_query, int(self.lengths().max()) + self.frame.length
+
+    def collate(self, groups: list[TrainingExample], pad_id: int, multiple_of: int) -> BatchArrays:
+        """The batch of some items; queries and passages are each padded to a multiple of `multiple_of` tokens."""
+        return collate_arrays(groups, pad_id, multiple_of)
 
     def lengths(self) -> NDArray[np.int64]:
         """The length of each query's longest passage after truncation, in tokens, shape (queries,).

@@ -22,7 +22,6 @@ from transformers import AutoModel, AutoTokenizer, get_scheduler
 from embedtune.core.errors import EmbedTuneError
 from embedtune.models.encode import pad_token_id
 from embedtune.models.settings import read_settings
-from embedtune.training import loading
 from embedtune.training.batches import BatchPlan, BatchSampler, collate, collate_arrays
 from embedtune.training.records import cost, loss_curve, summary
 from tests.golden.training import (
@@ -232,7 +231,7 @@ def test_an_epoch_of_training_takes_each_question_once_in_an_order_of_its_own(
         seen.append([number[tuple(group["query"].tolist())] for group in groups])
         return collate_arrays(groups, **options)
 
-    monkeypatch.setattr(loading, "collate_arrays", noting)
+    monkeypatch.setattr(questions, "collate", noting)
     run(base, questions, tmp_path, dataloader_drop_last=drop_last)
     epochs = [[question for batch in seen[i : i + batches] for question in batch] for i in range(0, len(seen), batches)]
     assert len(epochs) == 3

@@ -36,7 +36,7 @@ SMALL = {
 
 
 TO_TRAIN = (  # all stages up to a first training, for `Project.stages`
-    *("download", "base_model", "convert", "segment", "check", "encode base", "reranker", "mine finetuned", "dev_pool"),
+    *("download", "base_model", "convert", "segment", "check", "encode base", "mine finetuned", "dev_pool"),
     "train finetuned",
 )
 TO_EVALUATE = ("encode finetuned", "index base", "index finetuned", "slices", "evaluate base", "evaluate finetuned")

@@ -1,5 +1,6 @@
 """Scored pairs through the stages: what is learned, what is measured, and a report of it all."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,32 @@ def test_graded_pairs_are_learned_and_measured_to_the_report(tmp_path: Path) -> 
     assert tuned["fitted_weighted_mse"] < base["fitted_weighted_mse"]
     assert {"dev_judged_ndcg@10", "dev_pearson", "mse", "weighted_mse"} <= tuned.keys()
     assert (project.root / "metrics" / "report.html").stat().st_size > 10_000
+
+
+RERANKED = {
+    "from": "finetuned", "model": "none", "path": "models/none", "revision": "main", "candidates": "bm25", "depth": 20,
+    "passages": 1, "rows": "judged", "objective": "pairwise",
+}  # fmt: skip
+
+
+def test_a_reranker_is_trained_measured_and_released(tmp_path: Path) -> None:
+    """It learns nothing much here; each stage hands on what the next one needs, to a release that answers."""
+    project = checkout(tmp_path)
+    project.edit(dataset=SCORED, mine={"positive_passage": "first", "negatives": 0}, evaluate={"depth": 2000})
+    project.edit(train={"objective": "weighted_mse", "eval_strategy": "epoch", "num_train_epochs": 1})
+    project.edit(rerankers={"reranked": RERANKED}, systems=["bm25", "reranked"], fusions=None, gate=None)
+    project.edit(release={"system": "reranked", "baseline": "bm25"}, compare={"measures": ["judged_ndcg@10"]})
+    project.edit(rerank={"num_train_epochs": 1, "eval_steps": 2})
+    reranker = [f"{stage} reranked" for stage in ("reranker_base", "mine_reranker", "train_reranker", "rerank")]
+    project.stages(*TO_TRAIN, *TO_EVALUATE, "lexical", *reranker)
+    assert {"dev_ndcg@10_of_candidates", "dev_pool_ndcg@10"} <= project.metrics("training/reranked").keys()
+    choice = project.root / "metrics" / "choice.json"
+    project.stages(*AFTER[1:])
+    choice.write_text(choice.read_text().replace('"chosen": "bm25"', '"chosen": "reranked"'))
+    project.stages("calibrate", *HANDED_OVER)
+    system = json.loads((project.root / "models/release/system.json").read_text())
+    assert (system["kind"], system["candidates"]["kind"], system["dense"]["kind"]) == ("reranked", "lexical", "dense")
+    assert (project.root / "models" / "release" / "reranker" / "config.json").is_file()
+    assert "CrossEncoder" in (project.root / "models" / "release" / "README.md").read_text()
+    ranked = json.loads(project.run("embedtune", "rank", "--json", "--depth", "3", "哪里有书院？").stdout)
+    assert [row["score"] for row in ranked] == sorted((row["score"] for row in ranked), reverse=True)

@@ -20,7 +20,7 @@ OF_BASE = {
     "lexical",
     "mine@finetuned",
 }
-OF_BASE |= {"general_data", "index_base@base", "reranker", "segment", "slices"}
+OF_BASE |= {"general_data", "index_base@base", "segment", "slices"}
 FUSIONS = {"fuse@hybrid_ranks", "fuse@hybrid_scores"}
 OF_RESULTS = {"calibrate", "choose", "compare", "forgetting", "gate", "release", "report"}
 OF_FINETUNED = {"train@finetuned", "encode@finetuned", "index@finetuned", "evaluate@finetuned"} | FUSIONS | OF_RESULTS

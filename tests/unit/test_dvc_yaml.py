@@ -18,11 +18,14 @@ from tools.code_dependencies import BY_FILE, ROOT, closure, code_dependencies, f
 
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES: dict[str, dict[str, Any]] = {name: stage.get("do", stage) for name, stage in DVC["stages"].items()}
-NO_STAGES = {"running"}
+NO_STAGES = {"running", "candidates", "mining", "training"}  # what several stages share
 WHERE = {"compute"}  # a section that says where to compute: no reason to compute again
 
 
-HELPERS = [f"embedtune.config.{name}" for name in ("recipe", "data_checks")]  # they read parameters for the stages
+HELPERS = [
+    *(f"embedtune.config.{name}" for name in ("recipe", "data_checks")),
+    *(f"stages.{name}" for name in ("candidates", "mining", "training")),
+]  # they read parameters for the stages
 
 
 def module(name: str) -> ast.Module:
@@ -55,8 +58,8 @@ def parameters_read(stage: str) -> set[str]:
     return read
 
 
-def read_in(tree: ast.AST) -> set[str]:
-    """Key paths that are taken from the name `params` in a piece of code."""
+def read_in(tree: ast.AST, name: str = "params") -> set[str]:
+    """Key paths that are taken from `name` in a piece of code."""
     inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     read = set()
     for node in ast.walk(tree):
@@ -64,7 +67,7 @@ def read_in(tree: ast.AST) -> set[str]:
         while isinstance(node, ast.Attribute) and (keys or id(node) not in inner):
             keys.insert(0, node.attr)
             node = node.value
-        if keys and isinstance(node, ast.Name) and node.id == "params":
+        if keys and isinstance(node, ast.Name) and node.id == name:
             read.add(".".join(key for key in keys if not key.startswith("model_") and key != "items"))
     return read
 
@@ -163,6 +166,7 @@ def test_every_option_of_training_is_in_one_group_or_used_by_the_stage() -> None
     assert len(named) == len(set(named))
     tree = ast.parse((ROOT / "stages/train.py").read_text(encoding="utf-8"))
     own = {key.removeprefix("train.") for key in read_in(tree) if key.startswith("train.")}
+    own |= read_in(module("stages.training"), "options")
     assert set(named) | own | set(FilledTrain.model_fields) | {"recipe"} == set(Train.model_fields)
     twice = {"precision", "save_strategy", "eval_strategy", "method", "seed", "metric_for_best_model"}
     assert set(named) & own <= twice

@@ -29,8 +29,8 @@ def test_a_parameter_is_found_in_the_stages_sections_or_where_it_is_the_only_one
 
 def test_an_error_names_the_place_of_the_parameter_and_of_those_that_it_advises_to_change() -> None:
     error = ParameterError("max_len", "expected at most 512, got 600; lower `max_len: 512` or `precision`, not `fp32`")
-    assert in_words_of_params(error, ("reranker", "encode")) == (
-        "params.yaml: reranker.max_len: expected at most 512, got 600; lower `reranker.max_len: 512` or "
+    assert in_words_of_params(error, ("rerank", "encode")) == (
+        "params.yaml: rerank.max_len: expected at most 512, got 600; lower `rerank.max_len: 512` or "
         "`encode.precision`, not `fp32`"
     )
     assert str(error).startswith("max_len: expected at most 512")

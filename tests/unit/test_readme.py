@@ -8,6 +8,7 @@ import yaml
 
 from embedtune.config.reading import parse_params
 from tests.unit.committed import OTHER_DATA, OWN_WORK, ROOT
+from tools.code_dependencies import file_of
 from tools.parameters_page import DEFAULTS, PAGE, parameters_page
 from tools.readme import PAGES, READMES, renewed
 
@@ -48,7 +49,7 @@ def test_a_readme_fits_on_two_screens_and_no_cell_is_longer_than_a_line(name: st
 
 
 def test_every_stage_is_named_in_both() -> None:
-    stages = {name.removesuffix("_base").removesuffix("_mixture") for name in DVC["stages"]}
+    stages = {file_of(name) for name in DVC["stages"]}
     for name in READMES:
         text = (ROOT / name).read_text(encoding="utf-8")
         section = text[text.rindex("| --- | --- |") :]

@@ -78,6 +78,8 @@ def score_histograms(systems: list[System], collection: Collection, seed: int) -
             pairs["best other"] += [(number, number_of[document]) for document in others]
             pairs["random other"] += [(number, int(d)) for d in by_chance if ids[d] not in relevant]
         scores[system.name] = {kind: best_passages(system, of, collection.passages)[1] for kind, of in pairs.items()}
+    if not scores:
+        return {}
     every = np.concatenate([values for kinds in scores.values() for values in kinds.values()])
     edges = np.linspace(every.min(), every.max() + 1e-9, BINS + 1)
     return {

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from FlagEmbedding.abc.finetune.embedder import AbsEmbedderModel
 from transformers import PreTrainedModel
 
-from embedtune.models.settings import Settings
-from embedtune.training.batches import Batch
+from embedtune.training.network import Network
 
 Features = dict[str, torch.Tensor]
 
@@ -30,7 +28,10 @@ class LossTerms:
 
 
 class Objective(Protocol):
-    """Which sides of a batch go through the model, and a loss over what comes out."""
+    """Which sides of a batch go through the model, and a loss over what comes out.
+
+    A batch is what the training set collates: a Batch for embedders, a PairBatch for cross-encoders.
+    """
 
     def check(self, batch_size: int, processes: int, group_size: int) -> None:
         """Raise ParameterError if batches of `batch_size` queries on each process leave nothing to learn.
@@ -38,14 +39,17 @@ class Objective(Protocol):
         `group_size` is the number of passages that come with each query.
         """
 
-    def embedder(self, backbone: PreTrainedModel, settings: Settings) -> AbsEmbedderModel:
-        """The module that embeds a side's features, around `backbone`, in training mode."""
+    def embedder(self, backbone: PreTrainedModel, settings: Any) -> Network:
+        """The module that embeds a side's features, around `backbone`, in training mode.
 
-    def sides(self, batch: Batch) -> dict[str, Features]:
+        `settings` are those of an embedding model; None of a cross-encoder.
+        """
+
+    def sides(self, batch: Any) -> dict[str, Features]:
         """Name -> features (`input_ids` and `attention_mask`, int64, (rows, tokens)) of what is embedded."""
 
-    def weight(self, batch: Batch) -> float:
+    def weight(self, batch: Any) -> float:
         """The weight of the batch in the step's mean: `LossTerms.weight`, known before anything is embedded."""
 
-    def loss(self, embedder: AbsEmbedderModel, embeddings: Mapping[str, torch.Tensor], batch: Batch) -> LossTerms:
+    def loss(self, embedder: Any, embeddings: Mapping[str, torch.Tensor], batch: Any) -> LossTerms:
         """The loss over the sides' embeddings (rows, D), fp32."""
