@@ -3,7 +3,7 @@
 from embedtune.config import paths
 from embedtune.config.data_checks import Facts, refuse_what_cannot_work, warnings
 from embedtune.config.recipe import filled, train_settings
-from embedtune.config.schema import CONTRASTIVE, Params
+from embedtune.config.schema import CONTRASTIVE, DATASET, Params
 from embedtune.core import cli, json_files
 from embedtune.core.errors import Problems
 from embedtune.data.corpus import read_queries
@@ -25,7 +25,7 @@ def main() -> None:
     problems.raise_if_any()
     rows = min(facts.passages, params.index.train_rows)
     check_factory(params.index.factory, params.evaluate.index_search, facts.dimension, rows)
-    if params.train.distillation:
+    if any(stage.teacher == DATASET for stage in params.rounds.values()):
         scores = [list(query.scores.values()) for query in read_queries(paths.QUERIES, paths.QRELS, "train")]
         refuse_flat_targets(scores, params.train.teacher_temperature)
     doubts = list(warnings(params, values, facts, paths.PARAMS))

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from embedtune.compute.device import encoding_dtype, pick_device
 from embedtune.compute.memory import keep_freed_memory
 from embedtune.config import paths
@@ -9,8 +12,10 @@ from embedtune.config.recipe import rerank_max_len
 from embedtune.core import cli, json_files
 from embedtune.data.corpus import Query
 from embedtune.data.passages import open_passages
-from embedtune.evaluation.evaluate import evaluate, figures, read_asked
+from embedtune.evaluation.evaluate import DEV, evaluate, figures, read_asked
+from embedtune.evaluation.measures import per_query_scores
 from embedtune.evaluation.per_query import read_slices
+from embedtune.evaluation.teaching import NO_DEV, may_teach
 from embedtune.models.cross_encoder import load_cross_encoder
 from embedtune.retrieval.rankings import Rankings, read_rankings
 from embedtune.retrieval.rerank import RerankedSearcher, by_score, judged_documents
@@ -21,7 +26,7 @@ from stages.running import name_given, run, stage_params
 
 
 def main() -> None:
-    """Write data/runs/<reranker>, metrics/<reranker>.json and metrics/plots/<reranker>."""
+    """Write data/runs/<reranker>, metrics/<reranker>.json, metrics/plots/<reranker> and whether it may teach."""
     params = stage_params()
     name = name_given(params.rerankers)
     entry, split = params.rerankers[name], params.evaluate.split
@@ -51,7 +56,7 @@ def main() -> None:
         read_passages=entry.passages,
         max_len=max_len,
     )
-    _, means = evaluate(
+    rankings, means = evaluate(
         name,
         searcher,
         queries,
@@ -65,6 +70,14 @@ def main() -> None:
         judged=judged,
     )
     json_files.write_json(paths.metrics(name), means)
+    metric = params.train.metric_for_best_model
+    cutoff = int(metric.partition("@")[2])
+
+    def on_dev(ranked: Rankings) -> NDArray[np.float64]:
+        return per_query_scores(queries[DEV], ranked, ids, [cutoff])[metric].to_numpy()
+
+    teaching = may_teach(metric, on_dev(rankings[DEV]), on_dev(candidates[DEV])) if DEV in queries else NO_DEV
+    json_files.write_json(paths.teaching(name), teaching)
     told = figures(means, len(queries[split]), split)
     cli.say(
         f"rerank: {name}: {told}; wrote {paths.metrics(name)} (the first {entry.depth} documents of "

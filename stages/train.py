@@ -16,7 +16,7 @@ from embedtune.config.recipe import (
     train_settings,
     with_temperature,
 )
-from embedtune.config.schema import BASE, CONTRASTIVE, Params
+from embedtune.config.schema import BASE, CONTRASTIVE, DATASET, NONE, Params
 from embedtune.core import cli
 from embedtune.data.passages import open_passages
 from embedtune.evaluation.dev_evaluation import DevSet, read_dev_set
@@ -29,6 +29,7 @@ from embedtune.training.objectives.contrastive import Contrastive
 from embedtune.training.objectives.objective import Objective
 from embedtune.training.objectives.scored_pairs import ScoredPairs, start_of
 from embedtune.training.options import from_section
+from embedtune.training.teacher import refuse_flat_targets
 from embedtune.training.temperature import far_from_fitted, temperature_of
 from embedtune.training.training_data import TrainingSet, read_training_set
 from stages.running import in_words, name_given, run, stage_params
@@ -54,7 +55,7 @@ def train_round(params: Params, name: str) -> None:
     derived = f"{values} {device.type} {distributed.world_size()}"
     inputs = [paths.mined(name), paths.PASSAGES, *DEV, base]
     description = describe(params, "train", name, ("train", "dev_pool.top_documents"), derived, inputs)
-    training_set, dev = read_data(params, filled(settings), rows, base)
+    training_set, dev = read_data(params, name, filled(settings), rows, base)
     store, metric = open_store(paths.embeddings(BASE)), params.train.metric_for_best_model
     job = Job(
         name=name,
@@ -96,8 +97,18 @@ def objective_of(params: Params, values: dict[str, Any], rows: list[MinedRow]) -
     return from_section(ScoredPairs, params.train, **values, scale=scale, bias=bias)
 
 
+def distils(teacher: str, rows: list[MinedRow]) -> bool:
+    """Whether a teacher's scores are learned. A reranker that does not teach has given the rows none."""
+    if teacher in (NONE, DATASET):
+        return teacher == DATASET
+    taught = all(row.has_teacher_scores for row in rows)
+    if not taught:
+        cli.say_once(f"train: the rows have no scores of {teacher}, which does not teach; no teacher's are learned")
+    return taught
+
+
 def read_data(
-    params: Params, values: FilledTrain, rows: list[MinedRow], base: Path
+    params: Params, name: str, values: FilledTrain, rows: list[MinedRow], base: Path
 ) -> tuple[TrainingSet, DevSet | None]:
     """The training questions with their passages, and the dev set unless nothing evaluates it."""
     tokenizer, passages, settings = load_tokenizer(base), open_passages(paths.PASSAGES), read_settings(base)
@@ -109,9 +120,12 @@ def read_data(
         group_size=values.train_group_size,
         query_max_len=values.query_max_len,
         passage_max_len=values.passage_max_len,
-        distillation=params.train.distillation,
+        distillation=distils(params.rounds[name].teacher, rows),
         seed=params.train.seed,
     )
+    if training_set.distillation:
+        scores = [[score for score in (*r.positive_scores, *r.negative_scores) if score is not None] for r in rows]
+        refuse_flat_targets(scores, params.train.teacher_temperature)
     if passages.max_tokens > values.passage_max_len:
         cli.say_once(f"train: passages of up to {passages.max_tokens} tokens are cut to {values.passage_max_len}")
     if params.train.eval_strategy == "no":

@@ -12,6 +12,7 @@ from embedtune.config.schema import (
     BASE,
     BESIDE,
     CONTRASTIVE,
+    DATASET,
     NONE,
     RESERVED,
     GateRule,
@@ -83,8 +84,6 @@ def _check_training(params: Params, refuse: Callable[[str, str], None]) -> None:
             f"expected at most mine.negatives + 1 ({negatives + 1}: one positive and its negatives), got {group}",
         )
     if group == 1:
-        if train.distillation:
-            refuse("train.distillation", "expected false with groups of 1 passage, where there is nothing to score")
         if train.negatives == "group":
             refuse(
                 "train.negatives",
@@ -106,8 +105,6 @@ def _check_scored(params: Params, refuse: Callable[[str, str], None]) -> None:
         refuse(
             "train.train_group_size", f"expected 1 or null with train.objective: {train.objective}, which learns pairs"
         )
-    if train.distillation:
-        refuse("train.distillation", "true is for train.objective: contrastive; write false")
     if train.learn_scale and train.objective != "weighted_mse":
         refuse("train.learn_scale", f"true is for train.objective: weighted_mse, got {train.objective}; write false")
 
@@ -121,11 +118,7 @@ def _check_systems(params: Params, refuse: Callable[[str, str], None]) -> None:
             refuse(
                 f"rounds.{name}.from", f"expected base or an earlier round ({', '.join(earlier)}), got {stage.start}"
             )
-        if stage.teacher not in (NONE, *params.rerankers):
-            known = ", ".join((NONE, *params.rerankers))
-            refuse(f"rounds.{name}.teacher", f"expected none or one of rerankers ({known}), got {stage.teacher}")
-        if stage.teacher == NONE and params.mine.positive_passage == "teacher":
-            refuse("mine.positive_passage", f"teacher needs one, and rounds.{name}.teacher is none")
+        _check_teacher(name, params, refuse)
         earlier.append(name)
     for name, mixture in params.mixtures.items():
         if mixture.model not in params.rounds:
@@ -150,6 +143,22 @@ def _check_systems(params: Params, refuse: Callable[[str, str], None]) -> None:
             refuse(f"release.{role}", f"expected one of systems ({', '.join(params.systems)}), got {system}")
     if params.release.system == params.release.baseline:
         refuse("release.baseline", f"expected another system than release.system, got {params.release.baseline}")
+
+
+def _check_teacher(name: str, params: Params, refuse: Callable[[str, str], None]) -> None:
+    """Refuse a teacher that there is not, and one that has nothing to teach."""
+    teacher, where = params.rounds[name].teacher, f"rounds.{name}.teacher"
+    if teacher not in (NONE, DATASET, *params.rerankers):
+        known = ", ".join((NONE, DATASET, *params.rerankers))
+        refuse(where, f"expected none, dataset or one of rerankers ({known}), got {teacher}")
+    if teacher not in params.rerankers and params.mine.positive_passage == "teacher":
+        refuse("mine.positive_passage", f"teacher needs one of rerankers, and {where} is {teacher}")
+    if teacher == NONE:
+        return
+    if params.train.objective != CONTRASTIVE:
+        refuse(where, f"expected none with train.objective: {params.train.objective}, got {teacher}")
+    elif params.train.train_group_size == 1 or not params.mine.negatives:
+        refuse(where, f"expected none with groups of 1 passage, where there is nothing to score, got {teacher}")
 
 
 def _check_names(params: Params, refuse: Callable[[str, str], None]) -> None:

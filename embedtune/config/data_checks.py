@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedtune.config.recipe import FROM_SCRATCH, FilledTrain, recipe_name
-from embedtune.config.schema import CONTRASTIVE, Params
+from embedtune.config.schema import CONTRASTIVE, DATASET, Params
 from embedtune.core.errors import Problems
 
 HIGHEST_LEARNING_RATE = 1e-4  # for all weights of a pretrained model; more than this has harmed every one tried
@@ -75,10 +75,11 @@ def refuse_what_cannot_work(params: Params, values: FilledTrain, facts: Facts, p
             f"{train.eval_strategy} needs dev questions, and there are none; raise dataset.dev_queries and "
             "dataset.split_shares.dev, or write `no`",
         )
-    if train.distillation and not (facts.scored and params.mine.source == "dataset"):
+    taught = [name for name, stage in params.rounds.items() if stage.teacher == DATASET]
+    if taught and not (facts.scored and params.mine.source == "dataset"):
         refuse(
-            "train.distillation",
-            "true needs a teacher's scores of every passage: `format: triplets` with pos_scores and neg_scores in "
+            f"rounds.{taught[0]}.teacher",
+            "dataset needs a teacher's scores of every passage: `format: triplets` with pos_scores and neg_scores in "
             "every row, and mine.source: dataset",
         )
 

@@ -89,6 +89,11 @@ def mining_metrics(name: str) -> Path:
     return METRICS / "mining" / f"{name}.json"
 
 
+def teaching(name: str) -> Path:
+    """Whether a reranker orders dev better than what it re-orders, so that it may teach; none and dataset have one."""
+    return METRICS / "teachers" / f"{name}.json"
+
+
 def mining_plot(name: str) -> Path:
     """A histogram of how far a round's negatives score below their positives."""
     return PLOTS / "mining" / f"{name}.csv"

@@ -36,6 +36,13 @@ def renamed(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(start, str):
             rounds[name] = {"from": start, "teacher": "none"}
             yield f"rounds.{name}", f"is a section now; write {name}: {{from: {start}, teacher: none}}"
+    train = content.get("train")
+    if isinstance(train, dict) and isinstance(train.get("distillation"), bool):
+        yield (
+            "train.distillation",
+            "says how now: kl or margin_mse; `teacher: dataset` in `rounds` is what true was, and none what false was",
+        )
+        train["distillation"] = "kl"
     mine = content.get("mine")
     if isinstance(mine, dict) and mine.get("positive_passage") == "head":
         mine["positive_passage"] = "first"

@@ -117,7 +117,7 @@ class Round(_Section):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
     start: SystemName = Field(alias="from")
-    teacher: Annotated[SystemName, Expected("none, or the name of one of rerankers")]
+    teacher: Annotated[SystemName, Expected("none, dataset, or the name of one of rerankers")]
 
 
 Rounds = Annotated[
@@ -149,6 +149,10 @@ class Mine(_Section):
     ]
     positives_per_document: Count
     positive_closeness: Share
+    teacher_margin: Annotated[
+        Literal["none"] | Annotated[float, AsNumber, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)],
+        Expected("a number such as 0 (of logits), or none"),
+    ]
     seed: Seed
 
 
@@ -193,7 +197,8 @@ class Train(_Section):
     false_negative_margin: Annotated[NotNegative | None, Expected("a number of 0 or more, or null")]
     objective: Literal["contrastive", "weighted_mse", "cosent", "bixse"]
     learn_scale: TrueOrFalse
-    distillation: TrueOrFalse
+    distillation: Literal["kl", "margin_mse"]
+    distillation_share: Share
     teacher_temperature: Positive
     matryoshka_dims: Annotated[list[Count], Expected("a list of sizes such as [64, 256], [] for the whole alone")]
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
@@ -233,7 +238,7 @@ class Evaluate(_Section):
     index_search: str
 
 
-BASE, BM25, NONE = "base", "bm25", "none"
+BASE, BM25, NONE, DATASET = "base", "bm25", "none", "dataset"
 BESIDE = (BM25,)  # systems beside the embedding models that no section of params.yaml names
 RESERVED = (  # names that no other system may have, since these exist:
     *(BASE, *BESIDE, "gain", "gain_standard_error"),  # in metrics/comparison.json
@@ -248,7 +253,7 @@ RESERVED = (  # names that no other system may have, since these exist:
         "rounds",
         "summary",
     ),  # files in metrics/
-    *("local", "none", "release", "reranker_bases"),  # directories in models/
+    *("dataset", "local", "none", "release", "reranker_bases"),  # directories in models/
     *("reliability", "rejection", "training", "mining", "mixing"),  # in metrics/plots/
 )
 

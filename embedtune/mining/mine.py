@@ -114,7 +114,8 @@ class MiningData:
     """The data that mining draws from: queries, corpus, their embeddings, and each query's ranking.
 
     `query_vectors` (q, d) and `passage_vectors` (p, d), float16, and `rankings` are the base model's. `background` (q,)
-    is each query's score with an average passage. `number_of` maps document id -> document number.
+    is each query's score with an average passage. `number_of` maps document id -> document number. `as_good` are
+    (query, passage) that a teacher finds as good as the query's positive (see teacher.py).
     """
 
     queries: list[Query]
@@ -124,6 +125,7 @@ class MiningData:
     passages: Passages
     number_of: dict[str, int]
     background: NDArray[np.float32]
+    as_good: frozenset[tuple[int, int]] = frozenset()
 
 
 def mine(pool: MiningData, score_positives: PassageScorer, recipe: MiningSettings) -> Iterator[MinedQuery]:
@@ -279,6 +281,8 @@ class _Drawing:
             return "text_of_relevant_document"
         if text in self.drawn_texts:
             return "text_drawn_before"
+        if (self.mined.query, passage) in self.pool.as_good:
+            return "as_good_for_teacher"
         limit = self.recipe.near_duplicate_share
         if limit is not None:
             candidate = shingles(self.pool.passages.content(passage))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -20,7 +20,11 @@ SAMPLED_ROWS, SHOWN_NEGATIVES, SHOWN_CHARACTERS = 20, 5, 120
 
 
 def mined_rows(
-    pool: MiningData, mined: list[MinedQuery], texts: dict[int, str], numbers: Sequence[int] | None = None
+    pool: MiningData,
+    mined: list[MinedQuery],
+    texts: dict[int, str],
+    numbers: Sequence[int] | None = None,
+    taught: Mapping[tuple[int, int], float] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the training rows: FlagEmbedding's fields `query`, `pos` and `neg`, and metadata of each passage.
 
@@ -28,7 +32,8 @@ def mined_rows(
     model's vectors stand (None: the pool has them all). `pos_margins` are the margins by which the positives were
     chosen (see positives.py). `pos_mining_scores` and `neg_mining_scores` are inner products by the model that the
     round starts from. `pos_scores` and `neg_scores` are a teacher's scores, as FlagEmbedding's distillation reads them.
-    They are present only if the data set has scores for the query, and null for a passage without one.
+    They are those of `taught` ((query, passage) -> score), if given, and otherwise the data set's: present only if it
+    has scores for the query, and null for a passage without one.
     `partly_relevant_ids` are documents with a grade that is not enough for a positive.
     """
     ids, document = pool.passages.document_ids, pool.passages.document
@@ -38,7 +43,9 @@ def mined_rows(
         named = [ids[document[passage]] for passage in row.positives + negatives]
         split = len(row.positives)
         teacher = pool.queries[row.query].scores
-        teacher_scores = [teacher.get(name) for name in named]
+        teacher_scores: list[float | None] = [teacher.get(name) for name in named]
+        if taught is not None:
+            teacher_scores = [round(taught[row.query, passage], 6) for passage in row.positives + negatives]
         partly = pool.queries[row.query].partly_relevant()
         yield {
             **({} if numbers is None else {"query_number": numbers[row.query]}),
@@ -53,7 +60,11 @@ def mined_rows(
             "pos_mining_scores": rounded[:split],
             "pos_margins": [None if margin is None else round(margin, 6) for margin in row.margins],
             "neg_mining_scores": rounded[split:],
-            **({"pos_scores": teacher_scores[:split], "neg_scores": teacher_scores[split:]} if teacher else {}),
+            **(
+                {"pos_scores": teacher_scores[:split], "neg_scores": teacher_scores[split:]}
+                if teacher or taught is not None
+                else {}
+            ),
             **({"partly_relevant_ids": partly} if partly else {}),
             "neg_kinds": [negative.kind for negative in row.negatives],
             "neg_ranks": [negative.rank for negative in row.negatives],

@@ -48,6 +48,7 @@ def mining_counts(pool: MiningData, mined: list[MinedQuery], recipe: MiningSetti
         "refused_text_drawn_before": refused["text_drawn_before"],
         "refused_near_duplicate_of_relevant_document": refused["near_duplicate_of_relevant_document"],
         "refused_score_too_high": refused["score_too_high"],
+        **({"refused_as_good_for_teacher": as_good} if (as_good := refused["as_good_for_teacher"]) else {}),
     }
     right = [
         _holds_answer(pool, passage, answer)

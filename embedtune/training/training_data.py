@@ -72,9 +72,9 @@ class TrainingSet(Dataset[TrainingExample]):
         without_scores = next((row.query_id for row in rows if distillation and not row.has_teacher_scores), None)
         if without_scores is not None:
             raise ParameterError(
-                "distillation",
-                f"question {without_scores!r} has passages without a teacher's score; it takes `format: triplets` with "
-                "pos_scores and neg_scores in every row, and `source: dataset`",
+                "teacher",
+                f"question {without_scores!r} has passages without a teacher's score; dataset takes `format: triplets` "
+                "with pos_scores and neg_scores in every row, and `source: dataset`",
             )
         without = next((row.query_id for row in rows if group_size > 1 and not row.negatives), None)
         if without is not None:

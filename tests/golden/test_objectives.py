@@ -9,7 +9,7 @@ import torch
 from FlagEmbedding.finetune.embedder.encoder_only.base import BiEncoderOnlyEmbedderModel
 from torch.nn.functional import normalize
 
-from embedtune.training.objectives.contrastive import Candidates, contrastive_loss, false_negative_mask
+from embedtune.training.objectives.contrastive import Candidates, Distillation, contrastive_loss, false_negative_mask
 
 BATCH, GROUP, WIDTH = 5, 3, 16
 
@@ -94,6 +94,7 @@ def test_loss_and_gradient_equal_flag_embeddings(
         group_only=not in_batch,
         query_chunk_size=query_chunk_size,
     )
+    ours = ours * (2 if distilled else 1)  # they add the two, we take the mean
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
     for our_gradient, their_gradient in zip(gradients(ours, vectors), gradients(theirs, vectors), strict=True):
         assert (our_gradient - their_gradient).abs().max() < 1e-5
@@ -108,8 +109,32 @@ def test_every_number_of_a_vector_is_trained_whatever_the_matryoshka_dimensions(
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_a_teachers_scores_are_logits_over_its_temperature(temperature: float) -> None:
     vectors, teacher = embeddings(), torch.randn(BATCH, GROUP, generator=torch.Generator().manual_seed(1))
-    warm = contrastive_loss(embedder(0.05), *vectors, candidates(teacher=teacher), teacher_temperature=temperature)
+    distillation = Distillation(temperature=temperature)
+    warm = contrastive_loss(embedder(0.05), *vectors, candidates(teacher=teacher), distillation=distillation)
     assert warm == contrastive_loss(embedder(0.05), *vectors, candidates(teacher=teacher / temperature))
+
+
+def test_margin_mse_by_hand() -> None:
+    """One query, scores 2, 1.5 and 0 at a temperature of .5; the teacher's margins are 3 and 6, halved."""
+    model = embedder(0.5, normalize_embeddings=False)
+    queries, passages = torch.tensor([[1.0]]), torch.tensor([[1.0], [0.75], [0.0]])
+    known = Candidates(torch.tensor([0]), 3, teacher=torch.tensor([[7.0, 4.0, 1.0]]))
+    alone = Distillation("margin_mse", share=1.0, temperature=2.0)
+    loss, _ = contrastive_loss(model, queries, passages, known, distillation=alone)
+    assert loss.item() == pytest.approx(((0.5 - 1.5) ** 2 + (2 - 3) ** 2) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("how", ["kl", "margin_mse"])
+def test_a_teacher_has_its_share_of_the_loss(how: str) -> None:
+    vectors, teacher = embeddings(), torch.randn(BATCH, GROUP, generator=torch.Generator().manual_seed(1))
+
+    def loss(share: float) -> float:
+        known, distillation = candidates(teacher=teacher), Distillation(how, share)
+        return contrastive_loss(embedder(0.05), *vectors, known, distillation=distillation)[0].item()
+
+    plain = contrastive_loss(embedder(0.05), *vectors, candidates())[0].item()
+    assert loss(0.0) == pytest.approx(plain, rel=1e-6)
+    assert loss(0.3) == pytest.approx(0.7 * plain + 0.3 * loss(1.0), rel=1e-5)
 
 
 def test_a_matryoshka_dimension_that_is_the_whole_is_the_plain_loss() -> None:

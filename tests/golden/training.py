@@ -43,6 +43,8 @@ OPTIONS: dict[str, Any] = {
     "false_negative_margin": None,
     "matryoshka_dims": [],
     "teacher_temperature": 1.0,
+    "distillation": "kl",
+    "distillation_share": 0.5,
     "learning_rate": 1e-3,
     "lr_scheduler_type": "linear",
     "warmup_ratio": 0.3,

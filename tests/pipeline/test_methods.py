@@ -17,6 +17,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2Model
 
+from embedtune.models.new_head import write_with_new_head
+from embedtune.models.trial import try_cross_encoder
 from tests.pipeline.conftest import TO_EVALUATE, TO_TRAIN, Project
 
 
@@ -136,17 +138,20 @@ def test_triplets_with_a_teachers_scores_are_distilled(project: Project) -> None
     project.edit(
         dataset={"source": "local", "format": "triplets"},
         mine={"negatives": 2, "source": "dataset"},
-        train={"distillation": True, "train_group_size": 3, "eval_strategy": "no"},
+        train={"train_group_size": 3, "eval_strategy": "no"},
+        rounds={"finetuned": {"from": "base", "teacher": "dataset"}},
     )
     project.stages(*TO_TRAIN)
     distilled = project.metrics("training/finetuned")["first_loss"]
-    project.edit(train={"distillation": False})
+    project.edit(rounds={"finetuned": {"from": "base", "teacher": "none"}})
     project.stages("train finetuned")
     assert distilled > project.metrics("training/finetuned")["first_loss"] + 1.0
     write(scored=False)
-    project.edit(train={"distillation": True})
+    project.edit(rounds={"finetuned": {"from": "base", "teacher": "dataset"}})
     done = project.stages(*TO_TRAIN, check=False)
-    assert "error: params.yaml: train.distillation: true needs a teacher's scores of every passage" in done.said
+    assert (
+        "error: params.yaml: rounds.finetuned.teacher: dataset needs a teacher's scores of every passage" in done.said
+    )
     write(scored=True, preferred=0.1)
     done = project.stages("download", "convert", "segment", "check", check=False)
     assert "error: params.yaml: train.teacher_temperature: with 1 the teacher's targets are nearly flat" in done.said
@@ -222,3 +227,72 @@ def test_two_machines_give_the_metrics_of_one_process(machines: list[Project]) -
     assert losses == pytest.approx(expected, abs=1e-4)
     assert not (second.root / "models" / "finetuned" / "adapter").exists()
     assert first.metrics("finetuned") != first.metrics("base")
+
+
+RERANKED = {
+    "from": "finetuned", "model": "none", "path": "models/none", "revision": "main", "candidates": "finetuned",
+    "depth": 10, "passages": 2, "rows": "mined", "objective": "listwise",
+}  # fmt: skip
+RERANKER = tuple(f"{stage} reranked" for stage in ("reranker_base", "mine_reranker", "train_reranker", "rerank"))
+
+
+def test_a_decoder_becomes_a_reranker_with_lora(project: Project) -> None:
+    """Its scores are sentence-transformers' own, from the token that transformers reads."""
+    rows = (project.root / "data" / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
+    write_decoder(project.root / "models" / "local", [json.loads(row)["text"] for row in rows])
+    project.edit(
+        model={"name": "local", "pooling": "last_token", "query_instruction": "Instruct: 找出段落\nQuery:"},
+        train={"recipe": "from_scratch", "method": "lora", "num_train_epochs": 1},
+        rerankers={"reranked": RERANKED},
+        rerank={"method": "lora", "num_train_epochs": 2, "max_len": 96},
+    )
+    project.stages(*TO_TRAIN, *TO_EVALUATE, *RERANKER)
+    training = project.metrics("training/reranked")
+    assert training["weight_change"] > 0.001
+    assert 0 < training["trained_parameters"] < training["parameters"] / 2
+    model = project.root / "models" / "reranked"
+    assert (model / "adapter" / "adapter_config.json").is_file()
+    assert try_cross_encoder(model, torch.device("cpu")) < 1e-4
+
+
+def test_a_reranker_teaches_a_round_only_where_it_is_better(project: Project) -> None:
+    """Its scores stand in the rows and change what is trained; where it is no better, nothing of it is learned."""
+    rounds = {"finetuned": {"from": "base", "teacher": "none"}, "distilled": {"from": "base", "teacher": "reranked"}}
+    project.edit(rounds=rounds, rerankers={"reranked": RERANKED}, mine={"negatives": 3}, train={"num_train_epochs": 1})
+    project.edit(rerank={"num_train_epochs": 1})
+    project.edit(train={"teacher_temperature": 0.001})  # one epoch gives it no opinions; else its targets are refused
+    project.stages("mine finetuned", "train finetuned", *TO_EVALUATE, *RERANKER)
+    verdict = project.root / "metrics" / "teachers" / "reranked.json"
+    assert {"better", "metric", "candidates", "reranked", "standard_error", "why"} == json.loads(
+        verdict.read_text()
+    ).keys()
+    mined, losses = project.root / "data" / "mined" / "distilled.jsonl", {}
+    for better in (True, False):
+        verdict.write_text(json.dumps({"better": better, "why": "so it is"}))
+        said = project.stages("mine distilled", "train distilled").said
+        losses[better] = project.metrics("training/distilled")["first_loss"]
+        assert ("reranked teaches: so it is" in said) == better
+        assert ("reranked does not teach, and refuses no negatives: so it is" in said) != better
+        assert ("the rows have no scores of reranked" in said) != better
+        assert ("questions are left out, since reranked finds every negative as good" in said) == better
+        for row in lines(mined):
+            assert ("pos_scores" in row) == ("neg_scores" in row) == better
+            if better:
+                assert max(row["neg_scores"]) <= max(row["pos_scores"]), "mine.teacher_margin is 0"
+    assert losses[True] != losses[False] == project.metrics("training/finetuned")["first_loss"]
+
+
+def test_a_teacher_that_likes_everything_is_told(project: Project) -> None:
+    """A margin beyond all scores leaves no negative, and so nothing to train."""
+    rounds = {"finetuned": {"from": "base", "teacher": "none"}, "distilled": {"from": "base", "teacher": "reranked"}}
+    project.edit(rounds=rounds, rerankers={"reranked": RERANKED}, mine={"negatives": 3, "teacher_margin": 1000})
+    write_with_new_head(project.root / "models" / "base", new_directory(project.root / "models" / "reranked"), seed=1)
+    (project.root / "metrics" / "teachers" / "reranked.json").write_text('{"better": true, "why": "so it is"}')
+    done = project.stages("mine distilled", check=False)
+    assert "error: params.yaml: mine.teacher_margin: reranked finds every negative as good as the positive" in done.said
+    assert not (project.root / "data" / "mined" / "distilled.jsonl").exists()
+
+
+def new_directory(path: Path) -> Path:
+    path.mkdir()
+    return path

@@ -104,8 +104,9 @@ WRONG_VALUES = {
         "train.learning_rate: expected a number above 0, or null for the recipe's, got [1]",
     ),
     "nothing-to-distil": (
-        {"train.distillation": "true", "train.train_group_size": "1"},
-        "train.distillation: expected false with groups of 1 passage, where there is nothing to score",
+        {"rounds.finetuned.teacher": "dataset", "train.train_group_size": "1"},
+        "rounds.finetuned.teacher: expected none with groups of 1 passage, where there is nothing to score, "
+        "got dataset",
     ),
     "count-zero": (
         {"train.num_train_epochs": "0"},

@@ -60,10 +60,14 @@ def test_the_sample_is_right_and_gives_no_warning(tmp_path: Path) -> None:
         (replace(ENOUGH, dev=0), {}, "train.eval_strategy: steps needs dev questions, and there are none"),
         (
             replace(ENOUGH, scored=False),
-            {"train__distillation": "true", "mine__source": "dataset"},
-            "train.distillation: true needs a teacher's scores of every passage",
+            {"rounds__finetuned__teacher": "dataset", "mine__source": "dataset"},
+            "rounds.finetuned.teacher: dataset needs a teacher's scores of every passage",
         ),
-        (ENOUGH, {"train__distillation": "true"}, "train.distillation: true needs a teacher's scores"),
+        (
+            ENOUGH,
+            {"rounds__finetuned__teacher": "dataset"},
+            "rounds.finetuned.teacher: dataset needs a teacher's scores",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(tmp_path: Path, facts: Facts, edits: dict[str, str], message: str) -> None:

@@ -169,6 +169,7 @@ def test_every_option_of_training_is_in_one_group_or_used_by_the_stage() -> None
     own |= read_in(module("stages.training"), "options")
     assert set(named) | own | set(FilledTrain.model_fields) | {"recipe"} == set(Train.model_fields)
     twice = {"precision", "save_strategy", "eval_strategy", "method", "seed", "metric_for_best_model"}
+    twice |= {"teacher_temperature"}
     assert set(named) & own <= twice
 
 

@@ -58,7 +58,7 @@ FINETUNED = "{from: base, teacher: none}"
         ),
         (
             "{finetuned: {from: base}}",
-            "rounds.finetuned.teacher: missing; add it with none, or the name of one of rerankers",
+            "rounds.finetuned.teacher: missing; add it with none, dataset, or the name of one of rerankers",
         ),
         (
             "{finetuned: {form: base, teacher: none}}",

@@ -48,11 +48,36 @@ class Candidates:
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """How a teacher's scores of a query's group are learned, and which `share` of the loss that is.
+
+    `how` is kl: the cross entropy against the softmax of its scores / `temperature`, FlagEmbedding's `kl_div`; or
+    margin_mse: the squared difference of student and teacher in how far each negative scores below the positive
+    (Hofstätter et al. 2020, arXiv 2010.02666), the student's scores being divided by its temperature, the teacher's by
+    `temperature`.
+    """
+
+    how: str = "kl"
+    share: float = 0.5
+    temperature: float = 1.0
+
+    def loss(self, embedder: AbsEmbedderModel, teacher: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The loss of the student's `scores` (B, G), positive first, against the `teacher`'s (B, G)."""
+        targets = teacher / self.temperature
+        if self.how == "kl":
+            loss: torch.Tensor = embedder.distill_loss("kl_div", targets.softmax(-1), scores, scores.shape[1])
+            return loss
+        margins, wanted = (scores[:, :1] - scores[:, 1:]), (targets[:, :1] - targets[:, 1:])
+        return (margins - wanted).square().mean()
+
+
+@dataclass(frozen=True)
 class Contrastive:
     """InfoNCE with in-batch negatives, as params.yaml's section `train` has it.
 
     `negatives` is group (a query's own mined negatives), in_batch (all passages of this process's batch) or
-    cross_device (those of all processes).
+    cross_device (those of all processes). Where a batch has a teacher's scores, `distillation_share` of the loss is
+    `distillation` (kl or margin_mse, see `contrastive_loss`).
     """
 
     temperature: float = 0.02
@@ -61,6 +86,8 @@ class Contrastive:
     false_negative_margin: float | None = None
     matryoshka_dims: Sequence[int] = ()
     teacher_temperature: float = 1.0
+    distillation: str = "kl"
+    distillation_share: float = 0.5
 
     def check(self, batch_size: int, processes: int, group_size: int) -> None:
         """Raise ParameterError if a question's positive would be its only candidate."""
@@ -102,7 +129,7 @@ class Contrastive:
             everywhere,
             self._candidates(batch, len(everywhere), queries.device),
             matryoshka_dims=self.matryoshka_dims,
-            teacher_temperature=self.teacher_temperature,
+            distillation=Distillation(self.distillation, self.distillation_share, self.teacher_temperature),
             group_only=self.negatives == "group",
             false_negative_margin=self.false_negative_margin,
             query_chunk_size=max(1, SCORES // len(everywhere)),
@@ -144,7 +171,7 @@ def contrastive_loss(
     candidates: Candidates,
     *,
     matryoshka_dims: Sequence[int] = (),
-    teacher_temperature: float = 1.0,
+    distillation: Distillation = Distillation(),
     group_only: bool = False,
     false_negative_margin: float | None = None,
     query_chunk_size: int | None = None,
@@ -156,8 +183,8 @@ def contrastive_loss(
     `false_negative_margin`, candidates that score above the positive by more than this are excluded; the margin is in
     units of the score before the division by the temperature (GISTEmbed, Solatorio 2024; Qwen3-Embedding, Zhang et al.
     2025). With `matryoshka_dims`, the loss is the mean over the losses on the first m dimensions of the embeddings, for
-    each m and for the whole (Kusupati et al. 2022); the count is taken at the whole. With a teacher, the cross entropy
-    against the softmax of its scores / `teacher_temperature` over the group is added, as in FlagEmbedding's `kl_div`.
+    each m and for the whole (Kusupati et al. 2022); the count is taken at the whole. Where there is
+    a teacher, `distillation` says which share of the loss is the difference from its scores of the group.
 
     Only `query_chunk_size` rows of the score matrix (B, P) are in memory at a time (None: all). The backward pass
     computes them again (Inf-CL, Cheng et al. 2024, tiles the loss in the same way).
@@ -167,7 +194,7 @@ def contrastive_loss(
         embedder,
         passages=passages,
         matryoshka_dims=matryoshka_dims,
-        teacher_temperature=teacher_temperature,
+        distillation=distillation,
         group_only=group_only,
         false_negative_margin=false_negative_margin,
     )
@@ -192,7 +219,7 @@ def _loss_of_all(
     passages: torch.Tensor,
     candidates: Candidates,
     matryoshka_dims: Sequence[int],
-    teacher_temperature: float,
+    distillation: Distillation,
     group_only: bool,
     false_negative_margin: float | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -218,8 +245,8 @@ def _loss_of_all(
             scores = scores.masked_fill(excluded, IGNORED)
         loss = embedder.compute_loss(scores, target)
         if candidates.teacher is not None:
-            teacher = (candidates.teacher / teacher_temperature).softmax(-1)
-            loss = loss + embedder.distill_loss("kl_div", teacher, group_scores, candidates.group_size)
+            taught = distillation.loss(embedder, candidates.teacher, group_scores)
+            loss = (1 - distillation.share) * loss + distillation.share * taught
         losses.append(loss)
         correct = (scores.argmax(-1) == target).sum()  # the whole comes last
     return torch.stack(losses).mean(), correct
