@@ -1,11 +1,11 @@
 """The generated scored pairs, over three seeds: is there something to learn, and nothing once questions are shuffled?
 
-    python -m benchmarks.scored_sample    writes results/scored_sample.json (a quarter of an hour)
+    python -m benchmarks.scored_sample    writes results/scored_sample.json (half an hour)
 
 Each seed is a run of profile `scored` in a clone of HEAD. NDCG@10 of a test question's judged documents, of the base
-model, the tuned one, BM25, and of `overlap`: ridge regression of the relevance on how many characters, pairs and
-triples of characters a question and a document share, learned on the training pairs. In the control, training questions
-get the judged documents of other questions.
+model, the tuned one, BM25, a cross-encoder over BM25's results, and of `overlap`: ridge regression of the relevance on
+how many characters, pairs and triples of characters a question and a document share, learned on the training pairs. In
+the control, training questions get the judged documents of other questions.
 """
 
 from __future__ import annotations
@@ -61,14 +61,24 @@ def overlap_ndcg(project: Path) -> float:
 
 
 def run(project: Path, seed: int, shuffled: bool) -> dict[str, Any]:
-    """One run: the systems' means, and the tuned model's gain over base with its standard error."""
+    """One run: the systems' means, and the gains with their standard errors.
+
+    They are of the tuned model over base, and of the cross-encoder over the order that it re-orders.
+    """
+    from embedtune.evaluation.per_query import read_scores
+    from embedtune.evaluation.results import PER_QUERY
+
     subprocess.run([sys.executable, "-m", "embedtune", "profile", "scored"], cwd=project, check=True)
     change_params(project, {"dataset": {"seed": seed, "shuffle_train_questions": shuffled}})
     seconds = repro(project)
     compared = json.loads((project / "metrics" / "comparison.json").read_text())[MEASURE]
+    reranked, found = (read_scores(project / "data/runs" / name / PER_QUERY)[MEASURE] for name in ("reranked", "bm25"))
+    gains = (reranked - found).to_numpy()
     return {
         "seconds": round(seconds),
-        **{name: compared[name] for name in ("base", "finetuned", "bm25", "gain", "gain_standard_error")},
+        **{name: compared[name] for name in ("base", "finetuned", "bm25", "reranked", "gain", "gain_standard_error")},
+        "reranked_gain": round(float(gains.mean()), 6),
+        "reranked_gain_standard_error": round(float(gains.std(ddof=1) / len(gains) ** 0.5), 6),
         "overlap": round(overlap_ndcg(project), 6),
     }
 

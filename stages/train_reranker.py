@@ -59,7 +59,8 @@ def train_reranker(params: Params, name: str, entry: Reranker) -> None:
     base, rows = paths.reranker_base(name), paths.mined(name)
     model = load_cross_encoder(base, device)
     queries = judged_queries(read_mined(rows))
-    settings = rerank_settings(params, entry, len(queries), model.max_tokens)
+    useful = sum(len(set(query.rels)) > 1 for query in queries) if entry.objective in COMPARED else len(queries)
+    settings = rerank_settings(params, entry, useful, model.max_tokens)
     values = FilledRerank(**{key: setting.value for key, setting in settings.items()})
     derived = f"{values} {device.type} {distributed.world_size()}"
     inputs = [rows, base, paths.QUERIES / "dev.jsonl", paths.QRELS / "dev.tsv", paths.run(entry.candidates) / SYSTEM]

@@ -194,6 +194,10 @@ def _check_reranker(name: str, params: Params, refuse: Callable[[str, str], None
         refuse(f"{where}.candidates", f"expected one of {', '.join(candidates)}, got {entry.candidates}")
     if entry.depth > max(params.evaluate.depth, *params.evaluate.cutoffs):
         refuse(f"{where}.depth", f"expected at most evaluate.depth ({params.evaluate.depth}), got {entry.depth}")
+    if entry.objective in ("listwise", "pairwise") and params.rerank.train_group_size == 1:
+        refuse(
+            f"{where}.objective", f"{entry.objective} compares documents, and rerank.train_group_size is 1; raise it"
+        )
     if entry.objective == NONE or entry.rows == "judged":
         return
     if not params.mine.negatives:

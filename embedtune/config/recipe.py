@@ -61,7 +61,11 @@ def train_settings(params: Params, questions: int, normalize: bool) -> dict[str,
     `questions` is the number of training questions, `normalize` whether the model's vectors have length 1.
     """
     written = {key: getattr(params.train, key) for key in FilledTrain.model_fields}
-    chosen = _from_scratch(params) if recipe_name(params) == FROM_SCRATCH else _pretrained(params, questions, normalize)
+    chosen = (
+        _from_scratch(params, questions)
+        if recipe_name(params) == FROM_SCRATCH
+        else _pretrained(params, questions, normalize)
+    )
     followed = {"query_max_len": "encode.query_max_len", "passage_max_len": "segment.max_tokens"}
     return _settings(written, chosen, f"recipe {recipe_name(params)}", followed)
 
@@ -171,11 +175,11 @@ def filled_mine(params: Params) -> Mine:
     return params.mine.model_copy(update={"max_score_ratio": None if ratio == "none" else ratio})
 
 
-def _from_scratch(params: Params) -> dict[str, Any]:
+def _from_scratch(params: Params, questions: int) -> dict[str, Any]:
     return _lengths_and_group(params) | {
         "learning_rate": 2e-3 if params.train.method == "full" else 1e-2,
         "num_train_epochs": 8,
-        "per_device_train_batch_size": 64,
+        "per_device_train_batch_size": _batch_size(questions, 64),
         "temperature": 0.05,
         "warmup_ratio": 0.1,
         "eval_steps": 30,

@@ -77,7 +77,10 @@ def _with_adapter(
     from peft import LoraConfig, PeftModel, get_peft_model
 
     if checkpoint:
-        return PeftModel.from_pretrained(model, checkpoint, is_trainable=True, torch_device=str(device))
+        adapted = PeftModel.from_pretrained(model, checkpoint, is_trainable=True, torch_device=str(device))
+        _train_in_fp32(adapted)
+        load_weights(adapted, checkpoint)  # again: a head was read in the dtype of the frozen weights
+        return adapted
     _refuse_unknown_layers(model, target_modules or [])
     config = LoraConfig(
         r=rank,
@@ -88,9 +91,13 @@ def _with_adapter(
         modules_to_save=_head(model),
     )
     adapted = get_peft_model(model, config)
+    _train_in_fp32(adapted)
+    return adapted
+
+
+def _train_in_fp32(adapted: PeftModel) -> None:
     for parameter in trained_parameters(adapted):  # a head's copy has the dtype of the frozen weights
         parameter.data = parameter.data.float()
-    return adapted
 
 
 def _head(model: PreTrainedModel) -> list[str] | None:

@@ -27,7 +27,7 @@ class PairsToScore:
 
     `documents` (q, m) are numbers, -1 where there is none. `queries`, `columns` and `passages` (n,) say of each pair
     whose it is (`documents[query, column]`) and which passage (number) is read. `texts` are the token ids of the
-    distinct passages, `places` (n,) which of them a pair has. `query_tokens` are those of the queries.
+    distinct texts, `places` (n,) which of them a pair has. `query_tokens` are those of the queries.
     """
 
     documents: NDArray[np.int32]
@@ -62,15 +62,17 @@ class PairsToScore:
         self, model: CrossEncoder, *, max_len: int, batch_tokens: int, description: str = "rerank"
     ) -> NDArray[np.float32]:
         """The logit of each pair (n,); see `CrossEncoder.scores`."""
-        pairs = list(zip(self.queries.tolist(), self.places.tolist(), strict=True))
-        return model.scores(
-            pairs,
+        pairs = np.stack([self.queries, self.places], axis=1)
+        distinct, place = np.unique(pairs, axis=0, return_inverse=True)
+        found = model.scores(
+            [(query, text) for query, text in distinct.tolist()],
             self.query_tokens,
             self.texts,
             max_len=max_len,
             batch_tokens=batch_tokens,
             description=description,
         )
+        return found[place.reshape(-1)]
 
     def best(self, scores: NDArray[np.float32]) -> Rankings:
         """The documents in their order, each with its best passage and its score, by the `scores` (n,) of the pairs."""
@@ -79,7 +81,7 @@ class PairsToScore:
             np.full(self.documents.shape, -1, dtype=np.int64),
             np.full(self.documents.shape, -np.inf, dtype=np.float32),
         )
-        for pair in np.argsort(scores, kind="stable"):  # the best comes last
+        for pair in np.argsort(-scores, kind="stable")[::-1]:  # the best comes last; of equal ones, the first
             place = self.queries[pair], self.columns[pair]
             found.passages[place], found.scores[place] = self.passages[pair], scores[pair]
         return found
@@ -107,7 +109,9 @@ class PassageReader:
         ]
         table = np.array(rows, dtype=np.int64).reshape(-1, 3)
         table = self._best(queries, documents, table)
-        numbers, places = np.unique(table[:, 2], return_inverse=True)
+        hashes = self.passages.text_hash[table[:, 2]]  # copies of a text are read once, and score alike
+        _, first, places = np.unique(hashes, return_index=True, return_inverse=True)
+        numbers = table[first, 2]
         return PairsToScore(
             documents,
             table[:, 0],

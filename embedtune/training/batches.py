@@ -28,6 +28,7 @@ class ExampleSet(Protocol):
     """What is trained on: questions, each with a group of passages. An item's key is epoch * len + question number."""
 
     group_size: int
+    length_key: str  # the parameter that bounds the length of a sequence
 
     def __len__(self) -> int: ...
 

@@ -175,6 +175,7 @@ def _chunking(
         functools.partial(mixed_precision, device, DTYPES[optimizer.precision]),
         gradient_checkpointing=optimizer.gradient_checkpointing,
         processes=distributed.processes_here() if device.type == "cpu" else 1,
+        length_key=training_set.length_key,
     )
     tokens = chosen_once(run, "chunk_tokens", lambda: min(distributed.all_gather_objects(own.tokens)))
     chunking = Chunking(tokens, own.kept)

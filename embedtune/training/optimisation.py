@@ -192,7 +192,8 @@ class Optimisation:
         if self.chunking.tokens <= longest and self.chunking.kept < longest:  # chunks were of one sequence already
             raise EmbedTuneError(
                 "not even one sequence at a time fits in the device's memory; write "
-                "`gradient_checkpointing: true`, then a smaller `passage_max_len`, or `method: lora`"
+                "`gradient_checkpointing: true`, then a smaller `passage_max_len` (of a reranker `rerank.max_len`), or "
+                "`method: lora`"
             )
         self.chunking = Chunking(self.chunking.tokens, min(self.chunking.kept, tokens)).halved()
         cli.say_once(

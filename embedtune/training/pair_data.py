@@ -94,6 +94,8 @@ class PairSet:
     compares those, and if `max_len` leaves no room for a document or exceeds what the model reads.
     """
 
+    length_key = "max_len"
+
     def __init__(
         self,
         queries: list[JudgedQuery],
@@ -107,6 +109,8 @@ class PairSet:
     ) -> None:
         check_pair_length(model.frame, max_len, model.max_tokens)
         useful = [query for query in queries if len(set(query.rels)) > 1] if compared else queries
+        if not queries:
+            raise ParameterError("rows", "there are no training questions with documents to learn; bring some")
         if not useful:
             raise ParameterError(
                 "objective",

@@ -38,11 +38,13 @@ def chunking_for(
     autocast: Callable[[], contextlib.AbstractContextManager[Any]],
     gradient_checkpointing: bool = False,
     processes: int = 1,
+    length_key: str = "passage_max_len",
 ) -> Chunking:
     """How batches are cut into chunks: by `tokens_in_memory`, or without it by the memory that is free.
 
     `longest` is the number of tokens of the longest sequence, `most` the most tokens that a batch may have, padding
-    included. `processes` share this machine's memory. Raises ParameterError if not even one sequence fits.
+    included. `processes` share this machine's memory. `length_key` is the parameter that bounds `longest`. Raises
+    ParameterError if not even one sequence fits.
     """
     device = trained_parameters(embedder)[0].device
     chunk = min(most, CHUNK_TOKENS.get(device.type, CHUNK_TOKENS["cpu"]))
@@ -58,7 +60,7 @@ def chunking_for(
         if not is_out_of_memory(error):
             raise
         raise ParameterError(
-            "passage_max_len",
+            length_key,
             f"{free / 1e9:.2f} GB of memory are free, which is not enough for three texts of "
             f"{min(longest, MEASURED[-1])} tokens; lower it, or end other programs",
         ) from error
@@ -69,10 +71,19 @@ def chunking_for(
         chunk,
         longest,
         most,
+        length_key,
     )
 
 
-def fitting(budget: int, per_token: float, temporary: float, chunk: int, longest: int, most: int) -> Chunking:
+def fitting(
+    budget: int,
+    per_token: float,
+    temporary: float,
+    chunk: int,
+    longest: int,
+    most: int,
+    length_key: str = "passage_max_len",
+) -> Chunking:
     """The chunking that needs at most `budget` bytes; in chunks of `chunk` tokens, if that many fit.
 
     `per_token` are the bytes of a token's activations, and a pass over a chunk takes `temporary` times as many more.
@@ -87,7 +98,7 @@ def fitting(budget: int, per_token: float, temporary: float, chunk: int, longest
         return Chunking(fits, fits)
     need = longest * per_token * (1 + temporary)
     raise ParameterError(
-        "passage_max_len",
+        length_key,
         f"a text of {longest} tokens needs {need / 1e9:.2f} GB in training, and {max(0, budget) / 1e9:.2f} GB are left "
         "beside the model, its gradients and the optimiser; lower it, write `gradient_checkpointing: true` or "
         "`method: lora`, or end other programs",

@@ -57,6 +57,8 @@ class TrainingSet(Dataset[TrainingExample]):
     score for a passage, or if the instruction leaves no room for a passage.
     """
 
+    length_key = "passage_max_len"
+
     def __init__(
         self,
         rows: list[MinedRow],

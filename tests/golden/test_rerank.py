@@ -296,7 +296,7 @@ def test_unknown_passages_become_the_best_ones_and_known_ones_stay(small: World,
 
 def test_documents_in_the_order_in_which_they_are_found() -> None:
     """Those that are not found come last, in their order; what is not there after all."""
-    ranked = np.array([[5, 3, 9, 1], [2, 4, -1, -1]], dtype=np.int32)
+    ranked = np.array([[5, 3, 9, 1], [2, 4, 7, -1]], dtype=np.int32)
     documents = np.array([[1, 7, 5, 8, -1], [4, -1, 2, 6, -1]], dtype=np.int32)
     ordered = in_order_of(ranked, documents)
     assert ordered.tolist() == [[5, 1, 7, 8, -1], [2, 4, 6, -1, -1]]

@@ -55,7 +55,7 @@ def trained_on_grades(reranker: Path, data: Data, scratch: Path, objective: str,
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_loss_falls(reranker: Path, data: Data, tmp_path: Path, objective: str) -> None:
-    log = trained_on_grades(reranker, data, tmp_path, objective, num_train_epochs=6).record.log
+    log = trained_on_grades(reranker, data, tmp_path, objective, num_train_epochs=5).record.log
     losses = [line["loss"] for line in log]
     assert np.mean(losses[-2:]) < 0.95 * np.mean(losses[:2])
     assert np.mean([line["accuracy"] for line in log[-2:]]) > np.mean([line["accuracy"] for line in log[:2]])
@@ -71,7 +71,7 @@ def test_groups_of_one_document_are_refused_before_training(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", ["listwise", "pairwise"])
 def test_chunks_and_accumulated_batches_change_nothing_but_rounding(
     reranker: Path, data: Data, tmp_path: Path, objective: str
 ) -> None:
@@ -100,10 +100,9 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("listwise", {}),
         ("pairwise", {"tokens_in_memory": 600}),
-        ("pairwise", {"method": "lora", "lora_dropout": 0.1}),
-        ("listwise", {"method": "lora", "precision": "bf16"}),
+        ("listwise", {"method": "lora", "lora_dropout": 0.1, "precision": "bf16"}),
     ],
-    ids=["listwise", "pairwise-in-chunks", "lora", "lora-bf16"],
+    ids=["listwise", "pairwise-in-chunks", "lora-bf16"],
 )
 def test_a_killed_training_goes_on_bit_equal(
     reranker_with_dropout: Path,

@@ -49,7 +49,11 @@ def test_the_sample_is_right_and_gives_no_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("facts", "edits", "message"),
     [
-        (replace(ENOUGH, train=40), {}, "train.per_device_train_batch_size: 64 is more than the 40 training questions"),
+        (
+            replace(ENOUGH, train=40),
+            {"train__per_device_train_batch_size": "64"},
+            "train.per_device_train_batch_size: 64 is more than the 40 training questions",
+        ),
         (
             ENOUGH,
             {"train__per_device_train_batch_size": "1001"},

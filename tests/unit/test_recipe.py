@@ -32,6 +32,12 @@ def test_the_sample_trains_from_scratch_and_any_other_model_gently(tmp_path: Pat
     assert recipe_name(params(tmp_path, model__name="local", train__recipe="from_scratch")) == "from_scratch"
 
 
+@pytest.mark.parametrize(("questions", "size"), [(1000, 64), (128, 64), (127, 32), (60, 16), (4, 2)])
+def test_a_training_from_scratch_has_two_batches_of_few_questions(tmp_path: Path, questions: int, size: int) -> None:
+    settings = train_settings(params(tmp_path), questions, normalize=True)
+    assert settings["per_device_train_batch_size"].value == size
+
+
 @pytest.mark.parametrize("name", ["sample", "local"])
 def test_what_a_person_writes_wins_and_is_told(tmp_path: Path, name: str) -> None:
     written = {
