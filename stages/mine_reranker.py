@@ -19,8 +19,6 @@ from stages.candidates import candidates_of, store_of
 from stages.mining import mine_rows, write_pairs, write_texts
 from stages.running import name_given, run, stage_params
 
-TEACHER = "teacher"
-
 
 def main() -> None:
     """Write data/mined/<reranker>.jsonl, a readable sample of it, metrics/mining/<reranker>.json and a plot."""
@@ -46,8 +44,6 @@ def mine_for(params: Params, name: str, entry: Reranker, queries: list[Query], o
     """Write the rows that the reranker learns; `others` are dev's and test's questions."""
     store, passages = store_of(entry), open_passages(paths.PASSAGES)
     query_vectors = store.queries("train")
-    if params.mine.positive_passage == TEACHER:  # a reranker has none
-        cli.say("mine_reranker: BM25 chooses the positives, since a reranker has no teacher")
     if entry.rows == "judged":
         write_pairs(params, name, queries, query_vectors, store.passages, passages)
         return

@@ -26,6 +26,8 @@ from embedtune.retrieval.rankings import rankings_of
 from embedtune.retrieval.searcher import Searcher
 from stages.running import in_words
 
+TEACHER = "teacher"  # of mine.positive_passage
+
 
 def mine_rows(
     params: Params,
@@ -42,6 +44,7 @@ def mine_rows(
 
     Hard negatives are among the results of `searcher`; vectors are those of the model that scores passages.
     """
+    named = teacher
     recipe = MiningSettings(**filled_mine(params).model_dump(exclude={"positive_passage", "teacher_margin"}))
     having = [number for number, query in enumerate(queries) if query.relevant()]
     without = len(queries) - len(having)
@@ -51,12 +54,14 @@ def mine_rows(
     rankings = searcher.rank(queries, recipe.depth)
     background = background_scores(query_vectors, passage_vectors)
     pool = MiningData(queries, rankings, query_vectors, passage_vectors, passages, _numbers(passages), background)
-    positives, taught, refused = scorer(params, pool, teacher, judged=False), None, 0
-    if teaches(teacher):
+    if not teaches(teacher):
+        teacher = NONE
+    positives, taught, refused = scorer(params, pool, teacher, judged=False), {}, 0
+    if teacher != NONE:
         margin = None if params.mine.teacher_margin == NONE else float(params.mine.teacher_margin)
         found = mine_with_teacher(pool, positives, recipe, teacher_scores(params, teacher, pool), margin)
-        mined, taught = [row for row in found.mined if row.negatives], found.scores
-        refused = len(found.mined) - len(mined)
+        mined = [row for row in found.mined if row.negatives and row.query not in found.given_up]
+        taught, refused = found.scores, len(found.mined) - len(mined)
         if not mined:
             raise ParameterError(
                 "teacher_margin", f"{teacher} finds every negative as good as the positive; lower it, or write none"
@@ -77,7 +82,10 @@ def mine_rows(
     if refused:
         counts["questions_left_out_by_teacher"] = refused
     numbers_asked = having if without or refused else None
-    json_files.write_json_lines(target, mined_rows(pool, mined, texts, numbers_asked, taught))
+    withheld: dict[Pair, float] | None = (
+        {} if named not in (NONE, DATASET) else None
+    )  # a reranker that does not teach: nobody's scores
+    json_files.write_json_lines(target, mined_rows(pool, mined, texts, numbers_asked, taught or withheld))
     write_texts(name, sample_text(mined_rows(pool, sampled(mined), texts)), score_gaps(mined))
     json_files.write_json(paths.mining_metrics(name), counts)
     for shortage in shortages(counts):
@@ -131,9 +139,10 @@ def write_texts(name: str, sample: str, plot: Any) -> None:
 def scorer(params: Params, pool: MiningData, teacher: str, judged: bool) -> PassageScorer:
     """What chooses the passage of a document, as mine.positive_passage says; `teacher` is a reranker's name or none."""
     how, rerank = params.mine.positive_passage, None
-    if how == "teacher" and teacher == NONE:  # rows for a reranker: a round of params.yaml has one
+    if how == TEACHER and teacher == NONE:
         how = "bm25"
-    elif how == "teacher":
+        cli.say("mine: BM25 chooses the positives, since there is no teacher to do it")
+    elif how == TEACHER:
         rerank = reranker(params, teacher)
     return passage_scorer(
         how,

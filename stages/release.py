@@ -53,6 +53,7 @@ def main() -> None:
             name_base_of_adapter(target, *base_of_adapter(params, model.name))
             try_release(target, params.compute.device)
         if reranker:
+            name_base_of_adapter(target / RERANKER_FOLDER, None, None)
             try_reranker(target / RERANKER_FOLDER, params.compute.device)
     json_files.write_json(paths.RELEASED, {"system": chosen, "files": file_hashes(paths.RELEASE)})
     cli.say(f"release: wrote {paths.RELEASE} ({chosen}); `embedtune publish NAME/REPOSITORY` pushes it to a hub")

@@ -1,9 +1,11 @@
 """rerank: re-order a system's results with a cross-encoder, and measure them (`python -m stages.rerank reranked`)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from embedtune.compute.device import encoding_dtype, pick_device
 from embedtune.compute.memory import keep_freed_memory
@@ -21,6 +23,7 @@ from embedtune.retrieval.rankings import Rankings, read_rankings
 from embedtune.retrieval.rerank import RerankedSearcher, by_score, judged_documents
 from embedtune.retrieval.searcher import StoredSearcher
 from embedtune.retrieval.system import describe_reranked
+from embedtune.training.objectives.ranking import PROBABILITY
 from stages.candidates import candidates_of, chooser_of, passage_reader
 from stages.running import name_given, run, stage_params
 
@@ -46,7 +49,8 @@ def main() -> None:
     )
 
     def judged(asked: Sequence[Query]) -> Rankings:
-        return by_score(searcher.read(asked, judged_documents(asked, ids)), ids)
+        read = by_score(searcher.read(asked, judged_documents(asked, ids)), ids)
+        return replace(read, scores=expit(read.scores)) if entry.objective == PROBABILITY else read
 
     description = describe_reranked(
         candidates_of(entry),
@@ -83,6 +87,7 @@ def main() -> None:
         f"rerank: {name}: {told}; wrote {paths.metrics(name)} (the first {entry.depth} documents of "
         f"{entry.candidates} in a new order)"
     )
+    cli.say(f"rerank: {teaching['why']}")
 
 
 if __name__ == "__main__":

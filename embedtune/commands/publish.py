@@ -16,7 +16,8 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from embedtune.comparison.release import CARD, check_files, file_names
+from embedtune.comparison.card import CROSS_ENCODER
+from embedtune.comparison.release import CARD, RERANKER, check_files, file_names
 from embedtune.config.paths import CALIBRATION, PARAMS, RELEASE, RELEASED, VERDICT
 from embedtune.config.reading import load_params
 from embedtune.core import cli, json_files
@@ -109,6 +110,8 @@ def released_files(repository: str) -> dict[str, Path | bytes]:
     content = (RELEASE / CARD).read_bytes()
     try:
         card = content.decode("utf-8").replace(f'"{RELEASE}"', f'"{repository}"')
+        card = card.replace(f'"{RELEASE}/{RERANKER}"', f'snapshot_download("{repository}") + "/{RERANKER}"')
+        card = card.replace(CROSS_ENCODER, f"from huggingface_hub import snapshot_download\n{CROSS_ENCODER}")
     except UnicodeDecodeError as error:
         raise EmbedTuneError(f"{RELEASE / CARD}: not UTF-8 text; save the file as UTF-8") from error
     if hashlib.sha256(content).hexdigest() != hashes.get(CARD):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # only annotations need these; `_metadata` imports huggingfac
     from embedtune.retrieval.system import Description
 
 LIBRARY = "sentence-transformers"
+CROSS_ENCODER = "from sentence_transformers import CrossEncoder"
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _reranked_usage(description: Description, facts: Facts) -> list[str]:
         "with it.",
         "",
         "```python",
-        "from sentence_transformers import CrossEncoder",
+        CROSS_ENCODER,
         "",
         f'reranker = CrossEncoder("{facts.path}/reranker", max_length={description["max_len"]})',
         'scores = reranker.predict([("a question", "a passage")])  # the higher, the more relevant',

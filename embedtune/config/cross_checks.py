@@ -151,7 +151,9 @@ def _check_teacher(name: str, params: Params, refuse: Callable[[str, str], None]
     if teacher not in (NONE, DATASET, *params.rerankers):
         known = ", ".join((NONE, DATASET, *params.rerankers))
         refuse(where, f"expected none, dataset or one of rerankers ({known}), got {teacher}")
-    if teacher not in params.rerankers and params.mine.positive_passage == "teacher":
+    if params.mine.positive_passage == "teacher" and not any(
+        r.teacher in params.rerankers for r in params.rounds.values()
+    ):
         refuse("mine.positive_passage", f"teacher needs one of rerankers, and {where} is {teacher}")
     if teacher == NONE:
         return

@@ -32,8 +32,8 @@ def mined_rows(
     model's vectors stand (None: the pool has them all). `pos_margins` are the margins by which the positives were
     chosen (see positives.py). `pos_mining_scores` and `neg_mining_scores` are inner products by the model that the
     round starts from. `pos_scores` and `neg_scores` are a teacher's scores, as FlagEmbedding's distillation reads them.
-    They are those of `taught` ((query, passage) -> score), if given, and otherwise the data set's: present only if it
-    has scores for the query, and null for a passage without one.
+    They are those of `taught` ((query, passage) -> score; empty: no row has any) or, where that is None, the data
+    set's: present only if it has scores for the query, and null for a passage without one.
     `partly_relevant_ids` are documents with a grade that is not enough for a positive.
     """
     ids, document = pool.passages.document_ids, pool.passages.document
@@ -44,7 +44,7 @@ def mined_rows(
         split = len(row.positives)
         teacher = pool.queries[row.query].scores
         teacher_scores: list[float | None] = [teacher.get(name) for name in named]
-        if taught is not None:
+        if taught:
             teacher_scores = [round(taught[row.query, passage], 6) for passage in row.positives + negatives]
         partly = pool.queries[row.query].partly_relevant()
         yield {
@@ -62,7 +62,7 @@ def mined_rows(
             "neg_mining_scores": rounded[split:],
             **(
                 {"pos_scores": teacher_scores[:split], "neg_scores": teacher_scores[split:]}
-                if teacher or taught is not None
+                if taught or (teacher and taught is None)
                 else {}
             ),
             **({"partly_relevant_ids": partly} if partly else {}),

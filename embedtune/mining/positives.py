@@ -68,7 +68,7 @@ def passage_scorer(
     tokenizer: str = "bigrams",
     judged: bool = False,
 ) -> PassageScorer:
-    """The function that scores a document's passages for a query; `how` is first, best, bm25, fused or reranker.
+    """The function that scores a document's passages for a query; `how` is first, best, bm25, fused or teacher.
 
     It scores passages of relevant documents or, with `judged`, of all documents that a query was judged with.
 
@@ -76,7 +76,7 @@ def passage_scorer(
     (`query_vectors` (q, d) and `passage_vectors` (p, d), float16) above the query's `background` (q,), its score with
     an average passage. bm25 is BM25 over the passages of all documents that are relevant to some query, with the terms
     of `tokenizer` (see terms.py). fused is the sum of best and bm25, each scaled to 0 to 1 within the document.
-    reranker is the sigmoid of what `rerank` gives.
+    teacher is the sigmoid of what `rerank` gives. Raises ValueError for another `how`.
     """
 
     def first(query: int, document: int) -> NDArray[np.floating]:
@@ -93,8 +93,8 @@ def passage_scorer(
         return first
     if how == "best":
         return dense
-    if how == "reranker":
-        assert rerank is not None, "the reranker was given"
+    if how == "teacher":
+        assert rerank is not None, "the teacher was given"
 
         def reranked(query: int, document: int) -> NDArray[np.floating]:
             texts = read_texts(corpus, passages, passages.of_document(document))
@@ -102,6 +102,8 @@ def passage_scorer(
             return probabilities
 
         return reranked
+    if how not in ("bm25", "fused"):
+        raise ValueError(f"no way of choosing positives is called {how}")
     lexical = _bm25_scorer(queries, passages, corpus, tokenizer, judged)
     if how == "bm25":
         return lexical

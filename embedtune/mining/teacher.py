@@ -15,16 +15,21 @@ from numpy.typing import NDArray
 from embedtune.mining.mine import MinedQuery, MiningData, MiningSettings, mine
 from embedtune.mining.positives import PassageScorer
 
+ROUNDS = 10  # draws; a query that they do not help has a positive that the teacher finds worse than most passages
 Pair = tuple[int, int]  # query number, passage number
 ScorePairs = Callable[[Sequence[Pair]], NDArray[np.floating]]  # their logits (n,)
 
 
 @dataclass(frozen=True)
 class Taught:
-    """Mined queries, and the teacher's score (a logit) of each of their passages, by (query, passage)."""
+    """Mined queries, and the teacher's score (a logit) of each of their passages, by (query, passage).
+
+    `given_up` are the queries that still have a negative as good as the positive after ROUNDS draws.
+    """
 
     mined: list[MinedQuery]
     scores: dict[Pair, float]
+    given_up: frozenset[int] = frozenset()
 
 
 def mine_with_teacher(
@@ -36,7 +41,8 @@ def mine_with_teacher(
     """
     scores: dict[Pair, float] = {}
     refused: frozenset[Pair] = frozenset()
-    while True:
+    as_good: set[Pair] = set()
+    for _ in range(ROUNDS):
         mined = list(mine(replace(pool, as_good=refused), score_positives, recipe))
         pairs = [
             (row.query, passage) for row in mined for passage in (*row.positives, *(n.passage for n in row.negatives))
@@ -45,8 +51,9 @@ def mine_with_teacher(
         scores |= zip(new, map(float, score(new)), strict=True)
         as_good = {pair for row in mined for pair in _as_good(row, scores, margin)}
         if not as_good:
-            return Taught(mined, scores)
+            break
         refused |= as_good
+    return Taught(mined, scores, frozenset(query for query, _ in as_good))
 
 
 def _as_good(row: MinedQuery, scores: dict[Pair, float], margin: float | None) -> set[Pair]:

@@ -26,19 +26,21 @@ class Answer:
 def answer(searcher: Searcher, question: str, depth: int, passages: Passages, corpus: Path) -> list[Answer]:
     """The top `depth` documents for a question; fewer where the system finds fewer.
 
-    The passage shown is the one that scores best for the dense part of the system; without such a part, it is the
-    document's first. `passages` are those of `corpus` (corpus.jsonl), which the searcher ranks.
+    The passage shown is the one by which the system ranked the document or, where it does not say, the one that scores
+    best for its dense part; without such a part, it is the document's first. `passages` are those of `corpus`
+    (corpus.jsonl), which the searcher ranks.
     """
     query = Query("", question)
     rankings = searcher.rank([query], depth)
     found = rankings.documents[0] >= 0
     documents, scores = rankings.documents[0][found], rankings.scores[0][found]
-    dense = _dense_searcher(searcher)
-    if dense is None:
-        shown = passages.first_passage[documents]
+    shown = rankings.passages[0][found].copy()
+    unknown, dense = np.flatnonzero(shown < 0), _dense_searcher(searcher)
+    if dense is None or not len(unknown):
+        shown[unknown] = passages.first_passage[documents[unknown]]
     else:
         vectors = dense.vectors_of([query])
-        shown = np.array([_best_passage(dense, vectors, int(document)) for document in documents], dtype=np.int64)
+        shown[unknown] = [_best_passage(dense, vectors, int(document)) for document in documents[unknown]]
     texts = read_texts(corpus, passages, shown)
     ids = searcher.document_ids
     return [

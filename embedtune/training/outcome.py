@@ -34,7 +34,7 @@ def warnings(
             )
     if base is not None and record.evaluations:
         best = max(line[metric] for line in record.evaluations)
-        if best < base:
+        if best < base or (best == base and rival != "the base model"):
             yield (
                 f"no checkpoint is as good as {rival}: {metric} {best:.4f} at best, {base:.4f} of {rival}, among the "
                 "documents that dev questions are ranked among; a lower `learning_rate`"

@@ -49,6 +49,22 @@ def test_no_negative_is_as_good_as_the_positive_and_each_has_its_score(world: Wo
         assert row["neg_scores"] == [round(n.passage / 10_000, 6) for n in mined.negatives]
 
 
+def test_a_question_whose_positive_is_worst_is_given_up_after_some_draws(world: World) -> None:
+    """All but one question's positives score above everything; that one's scores below all else."""
+    plain = list(mine(world.pool, first(world), SEARCH))
+    positives = {(row.query, passage) for row in plain for passage in row.positives}
+
+    def score(pairs: Sequence[Pair]) -> NDArray[np.floating]:
+        return np.array([(-9.0 if pair[0] == 1 else 9.0) if pair in positives else 0.0 for pair in pairs])
+
+    taught = mine_with_teacher(world.pool, first(world), SEARCH, score, margin=0.0)
+    assert taught.given_up <= {1}
+    assert not [row for row in taught.mined if row.query == 1 and row.negatives and row.query not in taught.given_up]
+    assert [negatives([row]) for row in taught.mined if row.query != 1] == [
+        negatives([row]) for row in plain if row.query != 1
+    ]
+
+
 def test_without_a_margin_nothing_is_refused_and_all_is_scored(world: World) -> None:
     asked: list[Pair] = []
     taught = mine_with_teacher(world.pool, first(world), SEARCH, teacher(lambda q, p: True, asked), margin=None)

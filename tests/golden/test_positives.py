@@ -201,3 +201,19 @@ def test_a_positive_is_right_if_it_holds_half_of_the_answer(
     world = make_world(tmp_path, sample_model, sentences, queries, unit(rng.standard_normal(16))[None])
     mined = list(mine(world.pool, lambda query, document: np.array([0.1, 0.5, 0.2]), SEARCH))
     assert mining_counts(world.pool, mined, SEARCH)["positive_right_share"] == right
+
+
+def test_the_teachers_choice_is_its_own(world: World) -> None:
+    """It likes texts by their last character; no other way of choosing has that order."""
+
+    def likes(question: str, texts: list[str]) -> NDArray[np.float64]:
+        return np.array([float(ord(text[-1]) % 97) - 40 for text in texts])
+
+    pool = world.pool
+    vectors = (pool.query_vectors, pool.passage_vectors, pool.background)
+    score = passage_scorer("teacher", pool.queries, *vectors, pool.passages, world.corpus, likes)
+    for document in range(len(world.sentences)):
+        logits = likes("", world.sentences[document])
+        np.testing.assert_allclose(score(0, document), 1 / (1 + np.exp(-logits)), rtol=1e-6)
+    with pytest.raises(ValueError, match="no way of choosing positives is called reranker"):
+        passage_scorer("reranker", pool.queries, *vectors, pool.passages, world.corpus)

@@ -279,6 +279,11 @@ def test_a_reranker_teaches_a_round_only_where_it_is_better(project: Project) ->
             assert ("pos_scores" in row) == ("neg_scores" in row) == better
             if better:
                 assert max(row["neg_scores"]) <= max(row["pos_scores"]), "mine.teacher_margin is 0"
+    project.edit(mine={"positive_passage": "teacher"})
+    verdict.write_text(json.dumps({"better": False, "why": "so it is"}))
+    assert (
+        "mine: BM25 chooses the positives, since there is no teacher to do it" in project.stages("mine distilled").said
+    )
     assert losses[True] != losses[False] == project.metrics("training/finetuned")["first_loss"]
 
 

@@ -171,16 +171,6 @@ REFUSED = {
         {"mine.positive_passage": "teacher"},
         "mine.positive_passage: teacher needs one of rerankers, and rounds.finetuned.teacher is none",
     ),
-    "positives-of-a-round-without-a-teacher": (
-        with_reranker(
-            READY,
-            {
-                "mine.positive_passage": "teacher",
-                "rounds": "{finetuned: {from: base, teacher: reranked}, second: {from: finetuned, teacher: none}}",
-            },
-        ),
-        "mine.positive_passage: teacher needs one of rerankers, and rounds.second.teacher is none",
-    ),
 }
 
 
