@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from embedtune.config import paths
-from embedtune.config.schema import BASE, Reranker
+from embedtune.config.systems import BASE, Reranker
 from embedtune.core import json_files
 from embedtune.data.corpus import Query
 from embedtune.data.passages import Passages

@@ -3,7 +3,8 @@
 from embedtune.config import paths
 from embedtune.config.data_checks import Facts, refuse_what_cannot_work, warnings
 from embedtune.config.recipe import filled, train_settings
-from embedtune.config.schema import CONTRASTIVE, DATASET, Params
+from embedtune.config.schema import CONTRASTIVE, Params
+from embedtune.config.systems import DATASET
 from embedtune.core import cli, json_files
 from embedtune.core.errors import Problems
 from embedtune.data.corpus import read_queries

@@ -3,7 +3,7 @@
 from typing import Any
 
 from embedtune.config import paths
-from embedtune.config.schema import BM25
+from embedtune.config.systems import BM25
 from embedtune.core import cli, json_files
 from embedtune.data.corpus import Query
 from embedtune.data.passages import open_passages

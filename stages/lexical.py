@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from embedtune.config import paths
-from embedtune.config.schema import BM25
+from embedtune.config.systems import BM25
 from embedtune.core import cli, files, json_files
 from embedtune.data.corpus import read_corpus
 from embedtune.evaluation.evaluate import evaluate, figures, read_asked

@@ -20,12 +20,12 @@ def main() -> None:
     store, passages = open_store(paths.embeddings(params.rounds[name].start)), open_passages(paths.PASSAGES)
     splits = {split: read_queries(paths.QUERIES, paths.QRELS, split) for split in SPLITS}
     queries = splits.pop("train")
-    vectors, teacher = (store.queries("train"), store.passages), params.rounds[name].teacher
+    vectors = store.queries("train"), store.passages
     if params.train.objective == CONTRASTIVE:
         searcher = DenseSearcher(vectors_by_id(queries, vectors[0]), store.passages, passages)
-        mine_rows(params, name, queries, splits, *vectors, passages, searcher, teacher)
+        mine_rows(params, name, queries, splits, *vectors, passages, searcher.rank, params.rounds[name].teacher)
     else:
-        write_pairs(params, name, queries, *vectors, passages, teacher)
+        write_pairs(params, name, queries, *vectors, passages)
 
 
 if __name__ == "__main__":

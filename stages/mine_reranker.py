@@ -7,12 +7,14 @@ out, and its negatives are drawn as a round's are.
 from pathlib import Path
 
 from embedtune.config import paths
-from embedtune.config.schema import NONE, Params, Reranker
+from embedtune.config.schema import Params
+from embedtune.config.systems import NONE, Reranker
 from embedtune.core import cli, json_files
 from embedtune.data.corpus import SPLITS, Query, read_queries
 from embedtune.data.passages import open_passages
 from embedtune.mining.mining_counts import score_gaps
-from embedtune.retrieval.rerank import WithPassages
+from embedtune.retrieval.rankings import Rankings
+from embedtune.retrieval.rerank import with_passages
 from embedtune.retrieval.searcher import vectors_by_id
 from embedtune.retrieval.system import open_searcher
 from stages.candidates import candidates_of, store_of
@@ -49,8 +51,11 @@ def mine_for(params: Params, name: str, entry: Reranker, queries: list[Query], o
         return
     vectors_of = vectors_by_id(queries, query_vectors)
     searcher = open_searcher(candidates_of(entry), Path(), vectors_of)
-    found = WithPassages(searcher, vectors_of, store.passages, passages)
-    mine_rows(params, name, queries, others, query_vectors, store.passages, passages, found)
+
+    def rank(asked: list[Query], depth: int) -> Rankings:  # a search by words names no passages
+        return with_passages(searcher.rank(asked, depth), vectors_of(asked), store.passages, passages)
+
+    mine_rows(params, name, queries, others, query_vectors, store.passages, passages, rank)
 
 
 if __name__ == "__main__":

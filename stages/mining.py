@@ -1,7 +1,7 @@
 """What the stages that mine share: rows of mined negatives, rows of scored pairs, and what chooses positives."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from embedtune.config import paths
 from embedtune.config.recipe import filled_mine
-from embedtune.config.schema import DATASET, NONE, Params
+from embedtune.config.schema import Params
+from embedtune.config.systems import DATASET, NONE
 from embedtune.core import cli, files, json_files
 from embedtune.core.errors import ParameterError
 from embedtune.data.corpus import Query
 from embedtune.data.passages import Passages, read_texts
 from embedtune.mining.background import background_scores
 from embedtune.mining.judged_pairs import judged_pairs, pair_counts
-from embedtune.mining.mine import MiningData, MiningSettings, mine, used_passages
+from embedtune.mining.mine import MinedQuery, MiningData, MiningSettings, mine, used_passages
 from embedtune.mining.mined_rows import mined_rows, pair_rows, pair_sample_text, sample_text, sampled
 from embedtune.mining.mining_counts import held_out_counts, mining_counts, score_gaps, shortages
 from embedtune.mining.positives import PassageScorer, Rerank, passage_scorer
 from embedtune.mining.teacher import Pair, ScorePairs, mine_with_teacher
 from embedtune.retrieval.dense import Vectors
-from embedtune.retrieval.rankings import rankings_of
-from embedtune.retrieval.searcher import Searcher
+from embedtune.retrieval.rankings import Rankings, rankings_of
 from stages.running import in_words
 
 TEACHER = "teacher"  # of mine.positive_passage
@@ -37,55 +37,35 @@ def mine_rows(
     query_vectors: Vectors,
     passage_vectors: Vectors,
     passages: Passages,
-    searcher: Searcher,
+    rank: Callable[[list[Query], int], Rankings],
     teacher: str = NONE,
 ) -> None:
     """Write the rows of the training `queries` with positives and negatives; `others` are dev's and test's.
 
-    Hard negatives are among the results of `searcher`; vectors are those of the model that scores passages.
+    Hard negatives are among what `rank` gives for queries and a depth; vectors are those of the model that scores
+    passages.
     """
-    named = teacher
     recipe = MiningSettings(**filled_mine(params).model_dump(exclude={"positive_passage", "teacher_margin"}))
     having = [number for number, query in enumerate(queries) if query.relevant()]
     without = len(queries) - len(having)
     if without:
         queries, query_vectors = [queries[number] for number in having], query_vectors[having]
         cli.say(f"mine: {without} questions have no relevant document and are left out")
-    rankings = searcher.rank(queries, recipe.depth)
+    rankings = rank(queries, recipe.depth)
     background = background_scores(query_vectors, passage_vectors)
     pool = MiningData(queries, rankings, query_vectors, passage_vectors, passages, _numbers(passages), background)
-    if not teaches(teacher):
-        teacher = NONE
-    positives, taught, refused = scorer(params, pool, teacher, judged=False), {}, 0
-    if teacher != NONE:
-        margin = None if params.mine.teacher_margin == NONE else float(params.mine.teacher_margin)
-        found = mine_with_teacher(pool, positives, recipe, teacher_scores(params, teacher, pool), margin)
-        mined = [row for row in found.mined if row.negatives and row.query not in found.given_up]
-        taught, refused = found.scores, len(found.mined) - len(mined)
-        if not mined:
-            raise ParameterError(
-                "teacher_margin", f"{teacher} finds every negative as good as the positive; lower it, or write none"
-            )
-        if refused:
-            cli.say(
-                f"mine: WARNING: {refused} of {len(found.mined)} questions are left out, since {teacher} finds every "
-                "negative as good as the positive"
-            )
-    else:
-        mined = list(mine(pool, positives, recipe))
+    mined, taught = drawn(params, pool, recipe, teacher)
     numbers = used_passages(mined)
     texts = dict(zip(numbers.tolist(), read_texts(paths.CORPUS, passages, numbers), strict=True))
     counts = mining_counts(pool, mined, recipe) | held_out_counts(pool, mined, others)
+    refused = len(queries) - len(mined)
     if without:
         counts["questions_without_relevant"] = without
-    target = paths.mined(name)
     if refused:
         counts["questions_left_out_by_teacher"] = refused
+    target = paths.mined(name)
     numbers_asked = having if without or refused else None
-    withheld: dict[Pair, float] | None = (
-        {} if named not in (NONE, DATASET) else None
-    )  # a reranker that does not teach: nobody's scores
-    json_files.write_json_lines(target, mined_rows(pool, mined, texts, numbers_asked, taught or withheld))
+    json_files.write_json_lines(target, mined_rows(pool, mined, texts, numbers_asked, taught))
     write_texts(name, sample_text(mined_rows(pool, sampled(mined), texts)), score_gaps(mined))
     json_files.write_json(paths.mining_metrics(name), counts)
     for shortage in shortages(counts):
@@ -93,10 +73,33 @@ def mine_rows(
     cli.say(f"mine: wrote {counts['questions']} questions with {counts['negatives']} negatives to {target}")
 
 
-def teaches(teacher: str) -> bool:
-    """Whether the teacher is a reranker that is good enough on dev; it is said."""
+def drawn(
+    params: Params, pool: MiningData, recipe: MiningSettings, teacher: str
+) -> tuple[list[MinedQuery], dict[Pair, float] | None]:
+    """What is mined, and the scores of a reranker that teaches: none of one that does not, None without a reranker."""
     if teacher in (NONE, DATASET):
-        return False
+        return list(mine(pool, scorer(params, pool), recipe)), None
+    if not teaches(teacher):
+        return list(mine(pool, scorer(params, pool), recipe)), {}
+    margin = None if params.mine.teacher_margin == NONE else float(params.mine.teacher_margin)
+    model, options = cross_encoder(params, teacher)
+    positives = scorer(params, pool, functools.partial(model.scores_of_texts, **options))
+    found = mine_with_teacher(pool, positives, recipe, pair_scores(model, pool, options), margin)
+    mined = [row for row in found.mined if row.negatives and row.query not in found.given_up]
+    if not mined:
+        raise ParameterError(
+            "teacher_margin", f"{teacher} finds every negative as good as the positive; lower it, or write none"
+        )
+    if len(mined) < len(found.mined):
+        cli.say(
+            f"mine: WARNING: {len(found.mined) - len(mined)} of {len(found.mined)} questions are left out, since "
+            f"{teacher} finds every negative as good as the positive"
+        )
+    return mined, found.scores
+
+
+def teaches(teacher: str) -> bool:
+    """Whether the reranker is good enough on dev; it is said."""
     found = json_files.read_json(paths.teaching(teacher))
     if not found["better"]:
         cli.say(f"mine: WARNING: {teacher} does not teach, and refuses no negatives: {found['why']}")
@@ -112,13 +115,12 @@ def write_pairs(
     query_vectors: Vectors,
     passage_vectors: Vectors,
     passages: Passages,
-    teacher: str = NONE,
 ) -> None:
     """Write a row for each judged document of the training `queries`."""
     background = background_scores(query_vectors, passage_vectors)
     rankings = rankings_of([], 0)  # nothing is drawn from them
     pool = MiningData(queries, rankings, query_vectors, passage_vectors, passages, _numbers(passages), background)
-    pairs = list(judged_pairs(pool, scorer(params, pool, teacher, judged=True)))
+    pairs = list(judged_pairs(pool, scorer(params, pool, judged=True)))
     numbers = np.unique([pair.passage for pair in pairs])
     texts = dict(zip(numbers.tolist(), read_texts(paths.CORPUS, passages, numbers), strict=True))
     json_files.write_json_lines(paths.mined(name), pair_rows(pairs, texts))
@@ -136,14 +138,12 @@ def write_texts(name: str, sample: str, plot: Any) -> None:
         plot.to_csv(partial, index=False)
 
 
-def scorer(params: Params, pool: MiningData, teacher: str, judged: bool) -> PassageScorer:
-    """What chooses the passage of a document, as mine.positive_passage says; `teacher` is a reranker's name or none."""
-    how, rerank = params.mine.positive_passage, None
-    if how == TEACHER and teacher == NONE:
+def scorer(params: Params, pool: MiningData, rerank: Rerank | None = None, judged: bool = False) -> PassageScorer:
+    """What chooses the passage of a document, as mine.positive_passage says; `rerank` is how a teacher scores."""
+    how = params.mine.positive_passage
+    if how == TEACHER and rerank is None:
         how = "bm25"
         cli.say("mine: BM25 chooses the positives, since there is no teacher to do it")
-    elif how == TEACHER:
-        rerank = reranker(params, teacher)
     return passage_scorer(
         how,
         pool.queries,
@@ -163,15 +163,8 @@ def _numbers(passages: Passages) -> dict[str, int]:
     return {document_id: number for number, document_id in enumerate(passages.document_ids)}
 
 
-def reranker(params: Params, name: str) -> Rerank:
-    """The scoring function of the reranker `name`: a question and texts to logits."""
-    model, max_len = cross_encoder(params, name)
-    return functools.partial(model.scores_of_texts, max_len=max_len, batch_tokens=params.rerank.batch_tokens)
-
-
-def teacher_scores(params: Params, name: str, pool: MiningData) -> ScorePairs:
-    """The scoring function of the reranker `name`: numbers of questions and passages to logits."""
-    model, max_len = cross_encoder(params, name)
+def pair_scores(model: Any, pool: MiningData, options: dict[str, int]) -> ScorePairs:
+    """The function that scores (number of a question, number of a passage) with a cross-encoder."""
     asked = model.tokenize([query.text for query in pool.queries])
 
     def score(pairs: Sequence[Pair]) -> NDArray[np.float32]:
@@ -179,15 +172,14 @@ def teacher_scores(params: Params, name: str, pool: MiningData) -> ScorePairs:
         place = {int(number): place for place, number in enumerate(numbers)}
         texts = model.tokenize(read_texts(paths.CORPUS, pool.passages, numbers))
         numbered = [(query, place[passage]) for query, passage in pairs]
-        options = {"max_len": max_len, "batch_tokens": params.rerank.batch_tokens}
         found: NDArray[np.float32] = model.scores(numbered, asked, texts, **options, description="teach")
         return found
 
     return score
 
 
-def cross_encoder(params: Params, name: str) -> tuple[Any, int]:
-    """The cross-encoder of the reranker `name`, and the tokens to which it cuts pairs.
+def cross_encoder(params: Params, name: str) -> tuple[Any, dict[str, int]]:
+    """The cross-encoder of the reranker `name`, and how it scores: the lengths of pairs and of batches, in tokens.
 
     Only this needs torch, which takes seconds to import.
     """
@@ -197,4 +189,5 @@ def cross_encoder(params: Params, name: str) -> tuple[Any, int]:
 
     device = pick_device(params.compute.device)
     model = load_cross_encoder(paths.model(name), device, encoding_dtype(params.encode.precision, device))
-    return model, rerank_max_len(params, model.max_tokens)
+    max_len, batch_tokens = rerank_max_len(params, model.max_tokens), params.rerank.batch_tokens
+    return model, {"max_len": max_len, "batch_tokens": batch_tokens}

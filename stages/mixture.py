@@ -3,7 +3,7 @@
 from embedtune.compute.device import pick_device
 from embedtune.compute.memory import keep_freed_memory
 from embedtune.config import paths
-from embedtune.config.schema import BASE
+from embedtune.config.systems import BASE
 from embedtune.core import cli, files, json_files
 from embedtune.core.errors import EmbedTuneError
 from embedtune.data.passages import open_passages

@@ -12,7 +12,8 @@ from embedtune.comparison.release import file_hashes, name_base_of_adapter, trai
 from embedtune.comparison.words import findings
 from embedtune.compute.device import pick_device
 from embedtune.config import paths
-from embedtune.config.schema import BASE, Params
+from embedtune.config.schema import Params
+from embedtune.config.systems import BASE
 from embedtune.core import cli, files, json_files
 from embedtune.core.errors import EmbedTuneError
 from embedtune.models.settings import read_settings

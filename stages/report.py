@@ -26,7 +26,8 @@ from embedtune.comparison.words import with_signs
 from embedtune.compute.costs import cost_of
 from embedtune.config import paths
 from embedtune.config.places import located_rules
-from embedtune.config.schema import BASE, BM25, NONE, Params, embedding_models
+from embedtune.config.schema import Params
+from embedtune.config.systems import BASE, BM25, NONE, embedding_models
 from embedtune.core import cli, files, json_files
 from embedtune.data.corpus import read_queries
 from embedtune.data.passages import open_passages

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from embedtune.compute.device import pick_device
 from embedtune.config import paths
-from embedtune.config.schema import NONE, Reranker
+from embedtune.config.systems import NONE, Reranker
 from embedtune.core import cli, files, json_files
 from embedtune.core.errors import EmbedTuneError, ParameterError
 from embedtune.data.hub.choosing import choose_model_files

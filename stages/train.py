@@ -16,7 +16,8 @@ from embedtune.config.recipe import (
     train_settings,
     with_temperature,
 )
-from embedtune.config.schema import BASE, CONTRASTIVE, DATASET, NONE, Params
+from embedtune.config.schema import CONTRASTIVE, Params
+from embedtune.config.systems import BASE, DATASET, NONE
 from embedtune.core import cli
 from embedtune.data.passages import open_passages
 from embedtune.evaluation.dev_evaluation import DevSet, read_dev_set

@@ -7,7 +7,8 @@ from embedtune.compute.device import pick_device
 from embedtune.compute.memory import keep_freed_memory
 from embedtune.config import paths
 from embedtune.config.recipe import FilledRerank, rerank_settings
-from embedtune.config.schema import NONE, Params, Reranker
+from embedtune.config.schema import Params
+from embedtune.config.systems import NONE, Reranker
 from embedtune.core import cli, files, json_files
 from embedtune.data.corpus import read_queries
 from embedtune.data.passages import open_passages

@@ -23,7 +23,8 @@ from typing import Any
 
 from embedtune.config import paths
 from embedtune.config.reading import load_params, value_text
-from embedtune.config.schema import BASE, Params
+from embedtune.config.schema import Params
+from embedtune.config.systems import BASE
 from embedtune.core import cli, json_files, locks
 from embedtune.core.errors import EmbedTuneError
 from embedtune.core.hashes import content_hash

@@ -8,18 +8,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from embedtune.config.schema import (
-    BASE,
-    BESIDE,
-    CONTRASTIVE,
-    DATASET,
-    NONE,
-    RESERVED,
-    GateRule,
-    Params,
-    defined_systems,
-    embedding_models,
-)
+from embedtune.config.schema import CONTRASTIVE, GateRule, Params, defined_systems
+from embedtune.config.systems import BASE, BESIDE, DATASET, NONE, RESERVED, embedding_models
 from embedtune.config.types import MOST_RESAMPLES, RESAMPLES_BEYOND
 from embedtune.core.errors import Problems
 from embedtune.evaluation.slice_names import BOUNDS, group_names

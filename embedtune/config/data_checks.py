@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedtune.config.recipe import FROM_SCRATCH, FilledTrain, recipe_name
-from embedtune.config.schema import CONTRASTIVE, DATASET, Params
+from embedtune.config.schema import CONTRASTIVE, Params
+from embedtune.config.systems import DATASET
 from embedtune.core.errors import Problems
 
 HIGHEST_LEARNING_RATE = 1e-4  # for all weights of a pretrained model; more than this has harmed every one tried

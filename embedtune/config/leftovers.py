@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from embedtune.config import paths
-from embedtune.config.schema import BASE, BM25, DATASET, NONE
+from embedtune.config.systems import BASE, BM25, DATASET, NONE
 
 BY_CUTOFF = "by_cutoff.csv"  # of every system; named in evaluation/results.py, which this room may not import
 

@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from embedtune.config.schema import CONTRASTIVE, NONE, Mine, Params, Reranker
+from embedtune.config.schema import CONTRASTIVE, Mine, Params
+from embedtune.config.systems import NONE, Reranker
 
 PRETRAINED, FROM_SCRATCH = "pretrained", "from_scratch"
 BATCH, STEPS, MOST_EPOCHS, EVALUATIONS = 32, 100, 4, 4  # of `pretrained`: wanted, the epochs at most

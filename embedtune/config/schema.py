@@ -7,12 +7,22 @@ on recipe.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from embedtune.config.errors import Expected
+from embedtune.config.systems import (
+    BESIDE,
+    Fusions,
+    Mixtures,
+    Release,
+    Rerankers,
+    Rounds,
+    Section,
+    Systems,
+    embedding_models,
+)
 from embedtune.config.types import (
     FEWEST_RESAMPLES,
     LARGEST_LORA_R,
@@ -42,17 +52,13 @@ from embedtune.config.types import (
 )
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SplitShares(_Section):
+class SplitShares(Section):
     train: Share
     dev: Share
     test: Share
 
 
-class SampleSize(_Section):
+class SampleSize(Section):
     documents: Annotated[int, AsNumber, Field(ge=10, le=LARGEST_SAMPLE), Expected("a whole number of 10 or more")]
     train_queries: SampleCount
     dev_queries: SampleCount
@@ -60,7 +66,7 @@ class SampleSize(_Section):
     rows: SampleCount
 
 
-class Dataset(_Section):
+class Dataset(Section):
     source: Literal["sample", "mldr", "local"]
     path: Text
     format: Literal["mldr", "beir", "triplets", "pairs", "scored"]
@@ -82,7 +88,7 @@ class Dataset(_Section):
     sample: SampleSize
 
 
-class Model(_Section):
+class Model(Section):
     name: Text
     path: Text
     pooling: Annotated[
@@ -95,7 +101,7 @@ class Model(_Section):
     normalize: Annotated[TrueOrFalse | None, Expected("true, false, or null for the model's own")]
 
 
-class Segment(_Section):
+class Segment(Section):
     max_tokens: Annotated[int, AsNumber, Field(ge=8, le=LARGEST_WHOLE), Expected("a whole number of 8 or more")]
     max_passages: Annotated[Count | None, Expected("a whole number of 1 or more, or null for all passages")]
     overlap_tokens: WholeNumber
@@ -103,31 +109,13 @@ class Segment(_Section):
     title_tokens: WholeNumber
 
 
-class Encode(_Section):
+class Encode(Section):
     query_max_len: Count
     precision: Precision
     batch_tokens: Count
 
 
-SystemName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_]*$", max_length=64)]
-
-
-class Round(_Section):
-    """A training round: the model `start` (`from` in params.yaml) whose results it mines and whose weights it tunes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-    start: SystemName = Field(alias="from")
-    teacher: Annotated[SystemName, Expected("none, dataset, or the name of one of rerankers")]
-
-
-Rounds = Annotated[
-    dict[SystemName, Round],
-    Field(min_length=1),
-    Expected("rounds in lower case, such as {finetuned: {from: base, teacher: none}}"),
-]
-
-
-class Mine(_Section):
+class Mine(Section):
     positive_passage: Literal["first", "best", "bm25", "fused", "teacher"]
     negatives: WholeNumber
     hard_share: Share
@@ -162,7 +150,7 @@ Patience = Annotated[
 ]
 
 
-class DevPool(_Section):
+class DevPool(Section):
     top_documents: Count
     random_documents: WholeNumber
     seed: Seed
@@ -173,7 +161,7 @@ Strategy = Literal["no", "epoch", "steps"]
 Processes = Annotated[Literal["auto"] | Count, Expected("auto (every GPU), or a whole number of 1 or more")]
 
 
-class Train(_Section):
+class Train(Section):
     method: Method
     recipe: Literal["auto", "pretrained", "from_scratch"]
     learning_rate: RecipePositive
@@ -226,7 +214,7 @@ class Train(_Section):
     seed: Seed
 
 
-class Evaluate(_Section):
+class Evaluate(Section):
     split: Literal["train", "dev", "test"]
     cutoffs: Annotated[
         tuple[Rank, ...],
@@ -238,82 +226,24 @@ class Evaluate(_Section):
     index_search: str
 
 
-BASE, BM25, NONE, DATASET = "base", "bm25", "none", "dataset"
-BESIDE = (BM25,)  # systems beside the embedding models that no section of params.yaml names
-RESERVED = (  # names that no other system may have, since these exist:
-    *(BASE, *BESIDE, "gain", "gain_standard_error"),  # in metrics/comparison.json
-    *(
-        "calibration",
-        "check",
-        "choice",
-        "comparison",
-        "data",
-        "forgetting",
-        "gate",
-        "rounds",
-        "summary",
-    ),  # files in metrics/
-    *("dataset", "local", "none", "release", "reranker_bases"),  # directories in models/
-    *("reliability", "rejection", "training", "mining", "mixing"),  # in metrics/plots/
-)
-
-
-class Index(_Section):
+class Index(Section):
     factory: Text
     shard_rows: Count
     train_rows: Count
     seed: Seed
 
 
-class Lexical(_Section):
+class Lexical(Section):
     tokenizer: Literal["bigrams", "jieba"]
     k1: NotNegative
     b: Share
 
 
-class Fusion(_Section):
-    """A fusion of BM25's rankings with those of the embedding model `dense`, by ranks or by scores."""
-
-    dense: SystemName
-    by: Literal["ranks", "scores"]
-
-
-Fusions = Annotated[
-    dict[SystemName, Fusion],
-    Expected("fusions in lower case, such as {hybrid_scores: {dense: finetuned, by: scores}}, or {} for none"),
-]
-
-
-class Fuse(_Section):
+class Fuse(Section):
     rank_constant: Count
 
 
-class Reranker(_Section):
-    """A cross-encoder that re-orders the documents of the system `candidates`.
-
-    Its weights are those of the embedding model `start` (`from` in params.yaml) with a new head or, where that is none,
-    those of a ready cross-encoder, `model`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
-    start: SystemName = Field(alias="from")
-    model: Text
-    path: Text
-    revision: Text
-    candidates: SystemName
-    depth: Rank
-    passages: Count
-    rows: Literal["mined", "judged"]
-    objective: Literal["listwise", "pairwise", "mse", "bce", "none"]
-
-
-Rerankers = Annotated[
-    dict[SystemName, Reranker],
-    Expected("rerankers in lower case, such as the one in docs/rerankers.md, or {} for none"),
-]
-
-
-class Rerank(_Section):
+class Rerank(Section):
     max_len: RecipeCount
     learning_rate: RecipePositive
     num_train_epochs: RecipeCount
@@ -326,19 +256,7 @@ class Rerank(_Section):
     batch_tokens: Count
 
 
-Systems = Annotated[
-    list[SystemName],
-    Field(min_length=2),
-    Expected("a list of two systems or more, such as [base, finetuned, bm25]"),
-]
-
-
-class Release(_Section):
-    system: SystemName
-    baseline: SystemName
-
-
-class Compare(_Section):
+class Compare(Section):
     measures: (
         Annotated[list[Text], Field(min_length=1), Expected("measures such as [recall@10, ndcg@10], or null for all")]
         | None
@@ -353,7 +271,7 @@ class Compare(_Section):
     seed: Seed
 
 
-class GateRule(_Section):
+class GateRule(Section):
     """The smallest gain that a measure must have, and the confidence required."""
 
     min_gain: Annotated[
@@ -371,37 +289,24 @@ Gate = Annotated[
 ]
 
 
-class Calibrate(_Section):
+class Calibrate(Section):
     precision: AboveZeroToOne
     method: Literal["isotonic", "platt"]
 
 
-class GeneralData(_Section):
+class GeneralData(Section):
     source: Literal["none", "local"]
     path: Text
     max_tokens: Annotated[int, AsNumber, Field(ge=8, le=LARGEST_WHOLE), Expected("a whole number of 8 or more")]
 
 
-class Mixture(_Section):
-    """The round whose weights are interpolated with the base model's, and the weights of that round to try."""
-
-    model: SystemName
-    weights: Annotated[list[Share], Field(min_length=1), Expected("weights from 0 to 1 to try, such as [0, 0.5, 1]")]
-
-
-Mixtures = Annotated[
-    dict[SystemName, Mixture],
-    Expected("mixtures in lower case, such as {mixed: {model: finetuned, weights: [0, 0.5, 1]}}, or {} for none"),
-]
-
-
-class Compute(_Section):
+class Compute(Section):
     device: Annotated[
         str, Field(pattern="^(auto|cpu|cuda|cuda:[0-9]{1,3}|mps)$"), Expected("auto, cpu, cuda, cuda:N or mps")
     ]
 
 
-class Params(_Section):
+class Params(Section):
     """params.yaml as typed values: one attribute per section."""
 
     dataset: Dataset
@@ -427,11 +332,6 @@ class Params(_Section):
     calibrate: Calibrate
     general_data: GeneralData
     compute: Compute
-
-
-def embedding_models(rounds: Mapping[str, Round], mixtures: Mapping[str, Mixture]) -> list[str]:
-    """The names of all embedding models: base, the rounds and the mixtures."""
-    return [BASE, *rounds, *mixtures]
 
 
 def defined_systems(params: Params) -> list[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -128,8 +128,10 @@ class MiningData:
     as_good: frozenset[tuple[int, int]] = frozenset()
 
 
-def mine(pool: MiningData, score_positives: PassageScorer, recipe: MiningSettings) -> Iterator[MinedQuery]:
-    """Yield the positives and negatives of each query of `pool`, in order.
+def mine(
+    pool: MiningData, score_positives: PassageScorer, recipe: MiningSettings, only: Sequence[int] | None = None
+) -> Iterator[MinedQuery]:
+    """Yield the positives and negatives of each query of `pool`, in order, or of those numbered `only`.
 
     `score_positives` scores the passages of a relevant document (see positives.py). Raises ParameterError if `source`
     is dataset and the data set names no negatives for some query.
@@ -141,7 +143,7 @@ def mine(pool: MiningData, score_positives: PassageScorer, recipe: MiningSetting
             f"with dataset every question needs negatives of its own; {without[0]!r} brings none along, like "
             f"{len(without)} of {len(pool.queries)}; write `both` or `search`",
         )
-    for query in bar(range(len(pool.queries)), unit=" questions", desc="mine"):
+    for query in bar(range(len(pool.queries)) if only is None else only, unit=" questions", desc="mine"):
         relevant = [pool.number_of[document] for document in pool.queries[query].relevant()]
         scores = [score_positives(query, document) for document in relevant]
         chosen = [

@@ -41,19 +41,22 @@ def mine_with_teacher(
     """
     scores: dict[Pair, float] = {}
     refused: frozenset[Pair] = frozenset()
-    as_good: set[Pair] = set()
+    mined: dict[int, MinedQuery] = {}
+    again = list(range(len(pool.queries)))
     for _ in range(ROUNDS):
-        mined = list(mine(replace(pool, as_good=refused), score_positives, recipe))
+        drawn = list(mine(replace(pool, as_good=refused), score_positives, recipe, again))
         pairs = [
-            (row.query, passage) for row in mined for passage in (*row.positives, *(n.passage for n in row.negatives))
+            (row.query, passage) for row in drawn for passage in (*row.positives, *(n.passage for n in row.negatives))
         ]
         new = [pair for pair in dict.fromkeys(pairs) if pair not in scores]
         scores |= zip(new, map(float, score(new)), strict=True)
-        as_good = {pair for row in mined for pair in _as_good(row, scores, margin)}
-        if not as_good:
-            break
+        mined |= {row.query: row for row in drawn}
+        as_good = {pair for row in drawn for pair in _as_good(row, scores, margin)}
         refused |= as_good
-    return Taught(mined, scores, frozenset(query for query, _ in as_good))
+        again = sorted({query for query, _ in as_good})
+        if not again:
+            break
+    return Taught(list(mined.values()), scores, frozenset(again))
 
 
 def _as_good(row: MinedQuery, scores: dict[Pair, float], margin: float | None) -> set[Pair]:

@@ -43,13 +43,7 @@ def try_in_sentence_transformers(directory: Path, device: torch.device | None = 
     ours = [encoder.encode_queries(TEXTS), encoder.encode_passages(TEXTS)]
     del encoder  # memory may hold a large model only once
     try:
-        model = SentenceTransformer(
-            str(directory),
-            device=str(device),
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"dtype": dtype},
-        )
+        model = SentenceTransformer(str(directory), **_loading(device, dtype))
         options: dict[str, Any] = {"batch_size": len(TEXTS), "show_progress_bar": False}
         theirs = [model.encode_query(list(TEXTS), **options), model.encode_document(list(TEXTS), **options)]
     except Exception as error:  # whatever it meets in these files, its users will meet too
@@ -84,13 +78,7 @@ def try_cross_encoder(directory: Path, device: torch.device | None = None) -> fl
     ours = own.scores(numbers, tokens, tokens, max_len=own.max_tokens).astype(np.float64)
     del own  # memory may hold a large model only once
     try:
-        model = CrossEncoder(
-            str(directory),
-            device=str(device),
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"dtype": dtype},
-        )
+        model = CrossEncoder(str(directory), **_loading(device, dtype))
         theirs = model.predict(
             pairs,
             batch_size=len(pairs),
@@ -107,6 +95,16 @@ def try_cross_encoder(directory: Path, device: torch.device | None = None) -> fl
             "the cross-encoder's tokenizer or settings files say something else than what was trained"
         )
     return difference
+
+
+def _loading(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """How sentence-transformers is to load either: from the directory alone, and no code of the model's."""
+    return {
+        "device": str(device),
+        "local_files_only": True,
+        "trust_remote_code": False,
+        "model_kwargs": {"dtype": dtype},
+    }
 
 
 def _cosines(a: NDArray[np.float64], b: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -169,29 +169,6 @@ class RerankedSearcher:
         return pairs.best(pairs.scores(self.model, max_len=self.max_len, batch_tokens=self.batch_tokens))
 
 
-@dataclass(frozen=True)
-class WithPassages:
-    """The results of another searcher, each document with its best passage by an embedding model's vectors.
-
-    A search by words names no passages. `vectors_of` and `passage_vectors` (p, d) are that model's.
-    """
-
-    searcher: Searcher
-    vectors_of: VectorsOf
-    passage_vectors: Vectors
-    passages: Passages
-
-    @property
-    def document_ids(self) -> list[str]:
-        """The ids of the corpus's documents, by number."""
-        return self.searcher.document_ids
-
-    def rank(self, queries: Sequence[Query], depth: int) -> Rankings:
-        """The top `depth` documents of each query."""
-        found = self.searcher.rank(queries, depth)
-        return with_passages(found, self.vectors_of(queries), self.passage_vectors, self.passages)
-
-
 def by_score(read: Rankings, document_ids: list[str]) -> Rankings:
     """The documents best first; ties by id, descending."""
     order = np.lexsort(

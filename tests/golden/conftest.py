@@ -10,7 +10,10 @@ import torch
 from embedtune.comparison.report.findings import Collection, System
 from embedtune.data.corpus import Query
 from embedtune.evaluation.measures import write_run
+from embedtune.models.cross_encoder import CrossEncoder, load_cross_encoder
+from embedtune.retrieval.rankings import Rankings
 from tests.golden.mining import World, document_id, make_world, random_sentence, unit
+from tests.golden.reranking import CPU, FOUND, with_new_head, write_far_apart
 from tests.golden.training import Data, changed_model, make_data
 
 
@@ -84,3 +87,49 @@ def system(world: World, tmp_path: Path) -> System:
 @pytest.fixture
 def collection(world: World) -> Collection:
     return Collection(world.pool.queries, world.pool.passages, world.corpus, world.pool.number_of)
+
+
+@pytest.fixture(scope="session")
+def reranker(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
+    """The base model with a new head."""
+    return with_new_head(base, tmp_path_factory.mktemp("reranker") / "base")
+
+
+@pytest.fixture(scope="session")
+def reranker_with_dropout(tmp_path_factory: pytest.TempPathFactory, base_with_dropout: Path) -> Path:
+    return with_new_head(base_with_dropout, tmp_path_factory.mktemp("reranker") / "dropout")
+
+
+@pytest.fixture(scope="session")
+def far_apart(tmp_path_factory: pytest.TempPathFactory, sample_model: Path) -> Path:
+    """A cross-encoder of random weights whose scores are far apart."""
+    return write_far_apart(sample_model, tmp_path_factory.mktemp("far-apart"))
+
+
+@pytest.fixture(scope="module")
+def model(far_apart: Path) -> CrossEncoder:
+    return load_cross_encoder(far_apart, CPU)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, sample_model: Path) -> World:
+    """24 documents of 1 to 4 passages, and six questions of 4 to 14 characters with two judged documents each."""
+    rng = np.random.default_rng(4)
+    sentences = [[random_sentence(rng) for _ in range(1 + number % 4)] for number in range(24)]
+    queries = [
+        Query(f"q{i}", random_sentence(rng)[: 4 + 2 * i], {document_id(i): 1, document_id(3 * i + 2): 2})
+        for i in range(6)
+    ]
+    vectors = np.stack([unit(rng.standard_normal(16)) for _ in queries])
+    return make_world(tmp_path_factory.mktemp("small"), sample_model, sentences, queries, vectors)
+
+
+@pytest.fixture(scope="module")
+def found(small: World) -> Rankings:
+    """Nine documents of each question at random; of the fifth question three are found, of the last one none."""
+    rng = np.random.default_rng(5)
+    documents = np.stack([rng.permutation(24)[:FOUND] for _ in small.pool.queries]).astype(np.int32)
+    scores = np.tile(np.linspace(0.9, 0.1, FOUND, dtype=np.float32), (6, 1))
+    for row, kept in ((4, 3), (5, 0)):
+        documents[row, kept:], scores[row, kept:] = -1, -np.inf
+    return Rankings(documents, np.full(documents.shape, -1, dtype=np.int64), scores)

@@ -12,10 +12,15 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from embedtune.mining.mined_rows import MinedRow, read_texts_of_rows
 from embedtune.models.cross_encoder import CrossEncoder, load_cross_encoder
 from embedtune.models.new_head import set_activation, write_with_new_head
+from embedtune.retrieval.rerank import PassageReader
+from embedtune.retrieval.searcher import vectors_by_id
 from embedtune.training.pair_data import JudgedQuery, PairBatch, PairSet, judged_queries
+from tests.golden.mining import World, numpy_scores
 from tests.golden.training import Data
 
 CPU = torch.device("cpu")
+READ = 40  # tokens to which pairs of a world's passages, of 30 tokens, are cut
+FOUND = 9  # documents of each question that the candidates' system finds, at most
 MAX_LEN = 68  # tokens, to which some pairs of the small data set are cut
 
 
@@ -27,7 +32,7 @@ def with_new_head(embedder: Path, target: Path) -> Path:
     return target
 
 
-def far_apart(sample_model: Path, target: Path) -> Path:
+def write_far_apart(sample_model: Path, target: Path) -> Path:
     """The sample's architecture with random weights that are large enough to tell texts apart."""
     torch.manual_seed(0)
     model = BertForSequenceClassification(
@@ -72,3 +77,37 @@ def batch_of(rels: list[list[float]], weights: list[list[float]] | None = None) 
         "rels": torch.tensor([rel for group in rels for rel in group], dtype=torch.float32),
         "weights": torch.tensor([w for group in weights for w in group]) if weights else torch.ones(len(groups)),
     }
+
+
+def reader_of(world: World, per_document: int) -> PassageReader:
+    vectors_of = vectors_by_id(world.pool.queries, world.pool.query_vectors)
+    return PassageReader(world.pool.passages, world.corpus, vectors_of, world.pool.passage_vectors, per_document)
+
+
+def read_of(world: World, query: int, document: int, per_document: int) -> list[int]:
+    """The document's passages with the highest inner products, in their order in the document."""
+    numbers = np.flatnonzero(world.pool.passages.document == document).tolist()
+    scores = numpy_scores(world, query).astype(np.float32)
+    return sorted(sorted(numbers, key=lambda number: (-scores[number], number))[:per_document])
+
+
+def sentence(world: World, passage: int) -> str:
+    document = int(world.pool.passages.document[passage])
+    return world.sentences[document][passage - int(world.pool.passages.first_passage[document])]
+
+
+Scored = list[tuple[int, int, float]]  # document, its best passage, score
+
+
+def brute_force(world: World, model: CrossEncoder, query: int, documents: list[int], per_document: int) -> Scored:
+    """The documents best first, ties by id descending: each pair is scored alone."""
+    scored = []
+    for document in documents:
+        passages = read_of(world, query, document, per_document)
+        texts = [sentence(world, passage) for passage in passages]
+        scores = [
+            float(model.scores_of_texts(world.pool.queries[query].text, [text], max_len=READ)[0]) for text in texts
+        ]
+        scored.append((document, passages[scores.index(max(scores))], max(scores)))
+    scored.sort(key=lambda row: world.ids[row[0]], reverse=True)
+    return sorted(scored, key=lambda row: -row[2])

@@ -11,7 +11,7 @@ from FlagEmbedding import FlagReranker
 from scipy.special import expit
 from sentence_transformers import CrossEncoder as SentenceTransformersCrossEncoder
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+from transformers import AutoTokenizer
 
 from embedtune.core.errors import EmbedTuneError, ParameterError
 from embedtune.models.adapters import load_for_training, trained_parameters
@@ -26,33 +26,17 @@ from tests.golden.test_encode import random_texts
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory, sample_model: Path) -> Path:
-    """The sample's architecture with a random head of one output, and weights large enough to tell texts apart."""
-    target = tmp_path_factory.mktemp("reranker")
-    torch.manual_seed(0)
-    config = BertConfig.from_pretrained(sample_model, num_labels=1, hidden_dropout_prob=0.0)
-    model = BertForSequenceClassification(config)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.dim() > 1:
-                weight.mul_(8)
-    model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(sample_model).save_pretrained(target)
-    return target
-
-
 @pytest.mark.parametrize("batch_tokens", [1, 150, 4096])
-def test_scores_equal_the_peers(directory: Path, batch_tokens: int) -> None:
+def test_scores_equal_the_peers(far_apart: Path, batch_tokens: int) -> None:
     question = "不了有和人这中大为？"
     passages = random_texts(20, seed=3)[1:]  # the first one is empty, which FlagEmbedding takes for no second text
-    ours = load_cross_encoder(directory, CPU).scores_of_texts(question, passages, max_len=48, batch_tokens=batch_tokens)
+    ours = load_cross_encoder(far_apart, CPU).scores_of_texts(question, passages, max_len=48, batch_tokens=batch_tokens)
     pairs = [(question, passage) for passage in passages]
-    flag = FlagReranker(str(directory), use_fp16=False, devices="cpu", max_length=48)
+    flag = FlagReranker(str(far_apart), use_fp16=False, devices="cpu", max_length=48)
     theirs = np.array(flag.compute_score(pairs, normalize=False))
     assert ours.std() > 0.01
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    peer = SentenceTransformersCrossEncoder(str(directory), device="cpu", max_length=48)
+    peer = SentenceTransformersCrossEncoder(str(far_apart), device="cpu", max_length=48)
     np.testing.assert_allclose(expit(ours), peer.predict(pairs), atol=1e-5)
 
 
@@ -88,9 +72,9 @@ def test_a_head_is_drawn_by_its_seed(tmp_path: Path, sample_model: Path) -> None
 
 
 @pytest.mark.parametrize("method", ["lora"])
-def test_an_adapter_of_a_cross_encoder_has_its_head_and_is_merged(tmp_path: Path, directory: Path, method: str) -> None:
+def test_an_adapter_of_a_cross_encoder_has_its_head_and_is_merged(tmp_path: Path, far_apart: Path, method: str) -> None:
     adapted = load_for_training(
-        directory,
+        far_apart,
         method,
         lora_r=4,
         lora_alpha=8,
@@ -106,19 +90,19 @@ def test_an_adapter_of_a_cross_encoder_has_its_head_and_is_merged(tmp_path: Path
             parameter.add_(torch.randn_like(parameter) * 0.05)
     (tmp_path / "adapter").mkdir()
     (tmp_path / "merged").mkdir()
-    save_trained(adapted, directory, tmp_path / "adapter")
-    merge(directory, tmp_path / "adapter", tmp_path / "merged")
-    before, after = load_cross_encoder(directory, CPU), load_cross_encoder(tmp_path / "merged", CPU)
+    save_trained(adapted, far_apart, tmp_path / "adapter")
+    merge(far_apart, tmp_path / "adapter", tmp_path / "merged")
+    before, after = load_cross_encoder(far_apart, CPU), load_cross_encoder(tmp_path / "merged", CPU)
     assert not torch.equal(before.model.classifier.weight, after.model.classifier.weight)
     assert not torch.equal(before.model.bert.pooler.dense.weight, after.model.bert.pooler.dense.weight)
 
 
-def test_a_pair_is_framed_as_the_tokenizer_frames_it_and_only_the_document_is_cut(directory: Path) -> None:
-    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+def test_a_pair_is_framed_as_the_tokenizer_frames_it_and_only_the_document_is_cut(far_apart: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(far_apart / "tokenizer.json"))
     frame = pair_frame(tokenizer)
     query, document = "书院是谁建的？", "龙岭书院得名自铁锚。" * 5
     tokens = [np.array(tokenizer.encode(text, add_special_tokens=False).ids) for text in (query, document)]
-    loaded = AutoTokenizer.from_pretrained(directory)
+    loaded = AutoTokenizer.from_pretrained(far_apart)
     for longest in (16, 20, 300):
         theirs = loaded(query, document, truncation="only_second", max_length=longest)
         assert frame.ids(*tokens, longest).tolist() == theirs["input_ids"]
@@ -128,16 +112,16 @@ def test_a_pair_is_framed_as_the_tokenizer_frames_it_and_only_the_document_is_cu
     assert set(frame.token_types(*tokens, 300).tolist()) == {0, 1}
 
 
-def test_in_bf16_near_scores_stay_apart(directory: Path) -> None:
+def test_in_bf16_near_scores_stay_apart(far_apart: Path) -> None:
     passages = random_texts(40, seed=5)[1:]
-    exact = load_cross_encoder(directory, CPU).scores_of_texts("谁？", passages, max_len=48)
-    rounded = load_cross_encoder(directory, CPU, torch.bfloat16).scores_of_texts("谁？", passages, max_len=48)
+    exact = load_cross_encoder(far_apart, CPU).scores_of_texts("谁？", passages, max_len=48)
+    rounded = load_cross_encoder(far_apart, CPU, torch.bfloat16).scores_of_texts("谁？", passages, max_len=48)
     assert len(np.unique(rounded)) == len(np.unique(exact))
     assert np.corrcoef(exact, rounded)[0, 1] > 0.98
 
 
-def test_a_pair_longer_than_the_model_reads_is_refused(directory: Path) -> None:
-    reranker = load_cross_encoder(directory, CPU)
+def test_a_pair_longer_than_the_model_reads_is_refused(far_apart: Path) -> None:
+    reranker = load_cross_encoder(far_apart, CPU)
     with pytest.raises(ParameterError, match="expected at most 512"):
         reranker.scores_of_texts("a", ["b"], max_len=513)
     with pytest.raises(ParameterError, match="leaves no room"):

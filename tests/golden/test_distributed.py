@@ -17,7 +17,7 @@ from embedtune.core.errors import EmbedTuneError, ParameterError
 from embedtune.training.objectives.scored_pairs import ScoredPairs
 from embedtune.training.optimisation import Optimisation
 from tests.forkserver import forkserver
-from tests.golden.training import Data, largest_difference, run, training_set
+from tests.golden.training import Data, first_gradients, largest_difference, run, training_set
 
 BATCH = 8
 TRAININGS: dict[str, dict[str, Any]] = {
@@ -39,16 +39,7 @@ def small_run(base: Path, data: Data, scratch: Path, **options: Any) -> dict[str
 
     Weights are not compared: Adam makes whole steps of what rounding leaves of a gradient that is zero.
     """
-    first: dict[str, torch.Tensor] = {}
-    add_up = distributed.all_reduce_gradients
-
-    def noting(parameters: list[torch.nn.Parameter]) -> None:
-        add_up(parameters)
-        if not first:
-            first.update({str(i): p.grad.clone() for i, p in enumerate(parameters) if p.grad is not None})
-
-    distributed.all_reduce_gradients = noting
-    try:
+    with first_gradients() as first:
         distillation = options.pop("distillation", False)
         rows = [
             replace(row, positive_scores=[2.0], negative_scores=[float(i) for i in range(len(row.negatives))])
@@ -59,8 +50,6 @@ def small_run(base: Path, data: Data, scratch: Path, **options: Any) -> dict[str
         group_size = 1 if "objective" in options else 4
         questions = training_set(base, replace(data, rows=rows), group_size=group_size, distillation=distillation)
         trained = run(base, questions, scratch, num_train_epochs=1, **options)
-    finally:
-        distributed.all_reduce_gradients = add_up
     return {"gradients": first, "log": trained.record.log}
 
 

@@ -24,7 +24,7 @@ from embedtune.training.network import PairScorer
 from embedtune.training.objectives.objective import LossTerms
 from embedtune.training.objectives.ranking import COMPARED, Ranking
 from embedtune.training.pair_data import PairBatch, PairSet
-from tests.golden.reranking import CPU, batch_of, graded_rows, pair_set, with_new_head
+from tests.golden.reranking import CPU, batch_of, graded_rows, pair_set
 from tests.golden.training import Data, largest_difference
 
 OBJECTIVES = ["listwise", "pairwise", "mse", "bce"]
@@ -177,16 +177,6 @@ def test_groups_of_one_document_are_for_objectives_that_compare_none(objective: 
     with pytest.raises(ParameterError, match=f"train_group_size: 1 leaves `objective: {objective}` nothing to compare"):
         Ranking(objective).check(8, 1, 1)
     Ranking(objective).check(1, 1, 2)
-
-
-@pytest.fixture(scope="module")
-def reranker(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
-    return with_new_head(base, tmp_path_factory.mktemp("reranker") / "base")
-
-
-@pytest.fixture(scope="module")
-def reranker_with_dropout(tmp_path_factory: pytest.TempPathFactory, base_with_dropout: Path) -> Path:
-    return with_new_head(base_with_dropout, tmp_path_factory.mktemp("reranker") / "dropout")
 
 
 def batch_from(questions: PairSet, numbers: range) -> PairBatch:

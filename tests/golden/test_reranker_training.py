@@ -29,21 +29,11 @@ from embedtune.training.fine_tune import Trained, write_tuned
 from embedtune.training.objectives.ranking import Ranking
 from embedtune.training.optimisation import Optimisation
 from tests.forkserver import forkserver
-from tests.golden.reranking import CPU, MAX_LEN, graded_rows, pair_set, with_new_head
-from tests.golden.training import Data, assert_equal_runs, largest_difference, run, weights
+from tests.golden.reranking import CPU, MAX_LEN, graded_rows, pair_set
+from tests.golden.training import Data, assert_equal_runs, first_gradients, largest_difference, run, weights
 
 OBJECTIVES = ["listwise", "pairwise", "mse", "bce"]
 SHORT: dict[str, Any] = {"num_train_epochs": 1}
-
-
-@pytest.fixture(scope="module")
-def reranker(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
-    return with_new_head(base, tmp_path_factory.mktemp("reranker") / "base")
-
-
-@pytest.fixture(scope="module")
-def reranker_with_dropout(tmp_path_factory: pytest.TempPathFactory, base_with_dropout: Path) -> Path:
-    return with_new_head(base_with_dropout, tmp_path_factory.mktemp("reranker") / "dropout")
 
 
 def trained_on_grades(reranker: Path, data: Data, scratch: Path, objective: str, **options: Any) -> Trained:
@@ -268,16 +258,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
 
 def small_run(reranker: Path, data: Data, scratch: Path, objective: str, batch_size: int) -> dict[str, Any]:
     """An epoch of two batches: the gradients of its first step, its log and its evaluation on dev."""
-    first: dict[str, torch.Tensor] = {}
-    add_up = distributed.all_reduce_gradients
-
-    def noting(parameters: list[torch.nn.Parameter]) -> None:
-        add_up(parameters)
-        if not first:
-            first.update({str(i): p.grad.clone() for i, p in enumerate(parameters) if p.grad is not None})
-
-    distributed.all_reduce_gradients = noting
-    try:
+    with first_gradients() as first:
         rows = graded_rows(replace(data, rows=data.rows[:FIRST]))
         questions = pair_set(reranker, data, rows, compared=objective != "bce")
         trained = run(
@@ -291,8 +272,6 @@ def small_run(reranker: Path, data: Data, scratch: Path, objective: str, batch_s
             eval_strategy="epoch",
             **TRAININGS[objective],
         )
-    finally:
-        distributed.all_reduce_gradients = add_up
     return {"gradients": first, "log": trained.record.log, "dev": trained.record.evaluations}
 
 

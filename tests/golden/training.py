@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from embedtune.compute import distributed
 from embedtune.data.passages import Passages, open_passages, read_texts
 from embedtune.data.segment import write_passages
 from embedtune.mining.mined_rows import MinedRow, read_mined
@@ -74,6 +77,24 @@ class Data:
     mined: Path
     rows: list[MinedRow]
     passages: Passages
+
+
+@contextlib.contextmanager
+def first_gradients() -> Iterator[dict[str, torch.Tensor]]:
+    """The gradients of the first step of what is trained within the context, summed over processes, by number."""
+    first: dict[str, torch.Tensor] = {}
+    add_up = distributed.all_reduce_gradients
+
+    def noting(parameters: list[torch.nn.Parameter]) -> None:
+        add_up(parameters)
+        if not first:
+            first.update({str(i): p.grad.clone() for i, p in enumerate(parameters) if p.grad is not None})
+
+    distributed.all_reduce_gradients = noting
+    try:
+        yield first
+    finally:
+        distributed.all_reduce_gradients = add_up
 
 
 def make_data(root: Path, sample_model: Path) -> Data:

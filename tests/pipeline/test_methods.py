@@ -57,11 +57,16 @@ def write_decoder(target: Path, texts: list[str]) -> None:
     Qwen2Model(config).save_pretrained(target)
 
 
-def test_a_decoder_with_lora_and_last_token_pooling(project: Project) -> None:
+def take_decoder(project: Project) -> None:
     rows = (project.root / "data" / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
     write_decoder(project.root / "models" / "local", [json.loads(row)["text"] for row in rows])
+    instruction = "Instruct: 找出段落\nQuery:"
+    project.edit(model={"name": "local", "pooling": "last_token", "query_instruction": instruction})
+
+
+def test_a_decoder_with_lora_and_last_token_pooling(project: Project) -> None:
+    take_decoder(project)
     project.edit(
-        model={"name": "local", "pooling": "last_token", "query_instruction": "Instruct: 找出段落\nQuery:"},
         train={"recipe": "from_scratch", "method": "lora", "num_train_epochs": 4},
         rounds={"round2": {"from": "finetuned", "teacher": "none"}},
     )
@@ -238,10 +243,8 @@ RERANKER = tuple(f"{stage} reranked" for stage in ("reranker_base", "mine_rerank
 
 def test_a_decoder_becomes_a_reranker_with_lora(project: Project) -> None:
     """Its scores are sentence-transformers' own, from the token that transformers reads."""
-    rows = (project.root / "data" / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
-    write_decoder(project.root / "models" / "local", [json.loads(row)["text"] for row in rows])
+    take_decoder(project)
     project.edit(
-        model={"name": "local", "pooling": "last_token", "query_instruction": "Instruct: 找出段落\nQuery:"},
         train={"recipe": "from_scratch", "method": "lora", "num_train_epochs": 1},
         rerankers={"reranked": RERANKED},
         rerank={"method": "lora", "num_train_epochs": 2, "max_len": 96},

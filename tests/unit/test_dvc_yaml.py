@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from embedtune.config.recipe import FilledTrain
-from embedtune.config.schema import RESERVED, Train
+from embedtune.config.schema import Train
+from embedtune.config.systems import RESERVED
 from embedtune.training.objectives.contrastive import Contrastive
 from embedtune.training.options import Adapter, Batching, Evaluating, Optimizer, Saving, from_section
 from stages import running

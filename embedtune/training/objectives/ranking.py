@@ -22,11 +22,11 @@ from transformers import PreTrainedModel
 from embedtune.core.errors import ParameterError
 from embedtune.training.network import PairScorer
 from embedtune.training.objectives.objective import Features, LossTerms
+from embedtune.training.objectives.scored_pairs import RIGHT, weighted_mse
 from embedtune.training.pair_data import PairBatch
 
 COMPARED = ("listwise", "pairwise")  # these compare documents of a query
 PROBABILITY = "bce"  # the sigmoid of its logits is what was learned; of the others, logits are scores as they are
-RIGHT = 0.25  # a prediction that is so close to the relevance counts as right, in the accuracy of mse and bce
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def pairwise(logits: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor,
 
 def mse(logits: torch.Tensor, rels: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(weighted sum of (logit - rel)^2, weight of the documents within RIGHT); all (P,)."""
-    errors = logits - rels
-    return (weights * errors.square()).sum(), (weights * (errors.abs() <= RIGHT)).sum()
+    loss, right = weighted_mse(logits, rels, weights)
+    return loss * weights.sum(), right * weights.sum()
 
 
 def bce(logits: torch.Tensor, rels: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
