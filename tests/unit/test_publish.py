@@ -79,6 +79,24 @@ def test_the_release_is_pushed_as_one_commit_under_its_own_name(project: Path) -
         assert (hub.visibility, hub.commits) == ({"me/tuned": "private"}, ["A first model"])
 
 
+def test_the_card_of_a_reranked_release_loads_its_cross_encoder_from_the_repository(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of a repository is no hub id, so that it is fetched first."""
+    example = (
+        'from sentence_transformers import CrossEncoder\n\nCrossEncoder("models/release/reranker", max_length=9)\n'
+    )
+    (project / "models" / "release" / "README.md").write_text(CARD + example, encoding="utf-8")
+    released(project)
+    monkeypatch.chdir(project)
+    card = publishing.released_files("me/tuned")["README.md"]
+    assert isinstance(card, bytes)
+    assert card.decode().endswith(
+        "from huggingface_hub import snapshot_download\nfrom sentence_transformers import CrossEncoder\n\n"
+        'CrossEncoder(snapshot_download("me/tuned") + "/reranker", max_length=9)\n'
+    )
+
+
 def test_a_second_push_leaves_nothing_of_the_first(project: Path) -> None:
     """An adapter or a shard of an earlier upload would be loaded with the new weights."""
     old = {"adapter_config.json": b"{}", "old/model-00001.safetensors": b"x", ".gitattributes": b"*.bin lfs"}
